@@ -16,7 +16,7 @@ from pullback.errors import DifferentiationError, RegistrationError
 from pullback.types import ArrayType
 
 if TYPE_CHECKING:
-    from pullback.program.loops import Index, LoopBuilder, Operand, Scalar
+    from pullback.program.loops import Index, LoopBuilder, Scalar
     from pullback.program.value import Value
 
 NDArray = np.ndarray[Any, Any]
@@ -90,7 +90,7 @@ class Primitive:
         """
         raise DifferentiationError(f"the derivative of {self.name} is not defined")
 
-    def lower(self, b: LoopBuilder, index: Index, *operands: Operand) -> Scalar:
+    def lower(self, b: LoopBuilder, index: Index, *operands: Any) -> Scalar:
         """Return the element of the output at ``index`` as an expression of operand elements."""
         raise NotImplementedError(f"{self.name} has no lower rule")
 

@@ -1,0 +1,19 @@
+"""In which dtype sums and running values are kept.
+
+Imports ``program.loops`` and ``types`` only. Start at ``accumulator``.
+"""
+
+from __future__ import annotations
+
+from pullback.program.loops import LoopBuilder, Scalar
+from pullback.types import DType, bfloat16, float16, float32
+
+
+def accumulator(dtype: DType) -> DType:
+    """Return the dtype that sums of ``dtype`` accumulate in: float32 for the 16-bit floats."""
+    return float32 if dtype in (float16, bfloat16) else dtype
+
+
+def cast_scalar(b: LoopBuilder, x: Scalar, dtype: DType) -> Scalar:
+    """Return the element ``x`` in ``dtype``, with no conversion where it has it already."""
+    return x if x.dtype == dtype else b.cast(x, dtype)
