@@ -1,1 +1,1 @@
-"""autodiff"""
+"""Derivatives: the backward and the forward pass over equations, and what is built on them."""

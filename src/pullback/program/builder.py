@@ -11,7 +11,14 @@ from typing import Any
 from pullback.program.core import Atom, Equation, Literal, NDArray, Program, Var
 from pullback.program.primitive import Primitive
 from pullback.program.source import Origin, current_origin, current_source, provenance
-from pullback.program.value import STACKS, Array, Tracer, Value, leaked
+from pullback.program.value import (
+    STACKS,
+    Array,
+    Tracer,
+    Value,
+    is_tracked_outside,
+    leaked,
+)
 from pullback.types import ArrayType
 
 
@@ -54,14 +61,13 @@ class Builder:
         x = x.read()
         if isinstance(x, Tracer) and x.builder is self:
             return x
-        if isinstance(x, Array) and not x.shape:
-            return Tracer(self, Literal(x.data[()]), weak=x.weak)
-        if isinstance(x, Tracer):
-            if isinstance(x.atom, Literal):
-                return Tracer(self, x.atom, weak=x.weak)
-            if x.builder not in STACKS.builders:
-                raise leaked(x)
-        key = id(x.atom) if isinstance(x, Tracer) else id(x.data) if isinstance(x, Array) else id(x)
+        literal = _as_literal(x)
+        if literal is not None and not is_tracked_outside(x, self):
+            return Tracer(self, literal, weak=x.weak)
+        if isinstance(x, Tracer) and x.builder not in STACKS.builders:
+            raise leaked(x)
+        # By identity, not by memory: a tape tells a value from another one with the same data.
+        key = id(x)
         if key not in self._captured:
             self._captured[key] = Tracer(self, Var(x.type), weak=x.weak)
             self.captures.append(x)
@@ -105,9 +111,14 @@ class Builder:
 
         atoms = tuple(self.lift(as_value(x)).atom for x in outputs)
         captured = [t.atom for t in self._captured.values() if isinstance(t.atom, Var)]
-        return Program(
-            (*self.inputs, *captured), tuple(self.equations), atoms, name=name
-        )
+        return Program((*self.inputs, *captured), tuple(self.equations), atoms, name=name)
+
+
+def _as_literal(x: Value) -> Literal | None:
+    """The literal that can stand for ``x`` in a program, if there is one."""
+    if isinstance(x, Array) and not x.shape:
+        return Literal(x.data[()])
+    return x.atom if isinstance(x, Tracer) and isinstance(x.atom, Literal) else None
 
 
 def inline(program: Program, args: Sequence[Any]) -> tuple[Value, ...]:

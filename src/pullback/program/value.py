@@ -355,6 +355,10 @@ class Recorder(Protocol):
         """Note one application; called in order."""
         ...
 
+    def tracks(self, value: Value) -> bool:
+        """Whether a derivative with respect to ``value`` may be asked for."""
+        ...
+
 
 class _Stacks(threading.local):
     def __init__(self) -> None:
@@ -368,6 +372,11 @@ STACKS = _Stacks()
 def current_builder() -> Builder | None:
     """The innermost builder that is recording in this thread, or None in eager mode."""
     return STACKS.builders[-1] if STACKS.builders else None
+
+
+def is_tracked_outside(x: Value, builder: Builder) -> bool:
+    """Whether a recorder outside ``builder`` tracks ``x``: then it must stay an operand."""
+    return any(r.builder is not builder and r.tracks(x) for r in STACKS.recorders)
 
 
 def as_value(x: Any) -> Value:
@@ -398,9 +407,7 @@ def bind(primitive: Primitive, *args: Any) -> Any:
     return outputs if several else outputs[0]
 
 
-def _evaluate(
-    primitive: Primitive, inputs: tuple[Value, ...]
-) -> tuple[tuple[Value, ...], bool]:
+def _evaluate(primitive: Primitive, inputs: tuple[Value, ...]) -> tuple[tuple[Value, ...], bool]:
     for x in inputs:
         if isinstance(x, Tracer):
             raise leaked(x)

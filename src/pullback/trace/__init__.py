@@ -1,1 +1,1 @@
-"""trace"""
+"""Python functions to programs: staging, and variables that staged functions read and assign."""
