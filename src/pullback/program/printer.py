@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -179,13 +179,22 @@ def scalar_text(value: Any) -> str:
         return "true" if value else "false"
     if dtype in INTEGER:
         return str(int(value))
-    number = float(value)
-    text = str(value) if math.isfinite(number) else str(number)
-    if _bits(scalar_from_text(text, dtype)) == _bits(value):
-        return text
-    if math.isnan(number):
-        return f"nan(0x{_bits(value):x})"
-    return number.hex()
+    if math.isnan(value):
+        return "nan" if _reads_back("nan", value) else f"nan(0x{_bits(value):x})"
+    return next(text for text in _decimals(value) if _reads_back(text, value))
+
+
+def _decimals(value: Any) -> Iterator[str]:
+    """Yield decimal texts of a number, shorter ones first; the last is exact."""
+    if value.dtype.itemsize > 2:
+        yield str(value)  # nearly always: NumPy's shortest text for this very dtype
+    for digits in range(1, 18):
+        text = f"{float(value):.{digits}g}"
+        yield text if set(text) & set(".en") else f"{text}.0"
+
+
+def _reads_back(text: str, value: Any) -> bool:
+    return bool(scalar_from_text(text, value.dtype).tobytes() == value.tobytes())
 
 
 def scalar_from_text(text: str, dtype: DType) -> np.generic:
@@ -205,9 +214,8 @@ def scalar_from_text(text: str, dtype: DType) -> np.generic:
     if text.startswith("nan("):
         bits = int(text[4:-1], 16).to_bytes(dtype.itemsize, sys.byteorder)
         return next(iter(np.frombuffer(bits, dtype)))
-    value = float.fromhex(text) if "0x" in text else float(text)
     with np.errstate(over="ignore"):
-        return next(iter(np.asarray([value]).astype(dtype)))
+        return next(iter(np.asarray([float(text)]).astype(dtype)))
 
 
 def _bits(value: Any) -> int:
