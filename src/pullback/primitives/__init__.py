@@ -1,1 +1,12 @@
-"""primitives"""
+"""All primitives, one file a family; importing this fills ``REGISTRY`` and the operators.
+
+Imports ``program`` only, so that a rule can be read knowing nothing else. Start at ``elementwise``.
+"""
+
+from pullback.primitives import bitwise as bitwise
+from pullback.primitives import cast as cast
+from pullback.primitives import comparison as comparison
+from pullback.primitives import elementwise as elementwise
+from pullback.primitives import operators as operators
+from pullback.primitives import shape as shape
+from pullback.primitives import transcendental as transcendental
