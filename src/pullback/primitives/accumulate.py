@@ -1,11 +1,13 @@
-"""In which dtype sums and running values are kept.
+"""In which dtype sums and running values are kept, and conversions that leave out the needless.
 
-Imports ``program.loops`` and ``types`` only. Start at ``accumulator``.
+Imports ``program``, ``types`` and ``cast``. Start at ``accumulator``.
 """
 
 from __future__ import annotations
 
+from pullback.primitives.cast import Convert
 from pullback.program.loops import LoopBuilder, Scalar
+from pullback.program.value import Value
 from pullback.types import DType, bfloat16, float16, float32
 
 
@@ -17,3 +19,9 @@ def accumulator(dtype: DType) -> DType:
 def cast_scalar(b: LoopBuilder, x: Scalar, dtype: DType) -> Scalar:
     """Return the element ``x`` in ``dtype``, with no conversion where it has it already."""
     return x if x.dtype == dtype else b.cast(x, dtype)
+
+
+def cast_value(x: Value, dtype: DType) -> Value:
+    """Return the value ``x`` in ``dtype``, with no equation where it has it already."""
+    converted: Value = x if x.dtype == dtype else Convert(dtype)(x)
+    return converted

@@ -12,14 +12,13 @@ from typing import final
 import numpy as np
 
 from pullback.errors import DTypeError, ShapeError
-from pullback.primitives.accumulate import accumulator, cast_scalar
+from pullback.primitives.accumulate import accumulator, cast_scalar, cast_value
 from pullback.primitives.axes import (
     check_axes,
     check_dtype,
     remaining,
     select_items,
 )
-from pullback.primitives.cast import Convert
 from pullback.primitives.shape import Transpose
 from pullback.program.loops import Index, LoopBuilder, Operand, Scalar
 from pullback.program.primitive import CONTRACTION, Cotangents, NDArray, Primitive, primitive
@@ -166,10 +165,8 @@ def _transposed_dot(
     dtype: DType,
 ) -> Value:
     """Return the cotangent of the operand with ``side``, whose partner is ``other``."""
-    if other.dtype != ct.dtype:
-        other = Convert(ct.dtype)(other)
     transposed = Dot(contract=(ct_axes, other_side.free), batch=(ct_batch, other_side.batch))(
-        ct, other
+        ct, cast_value(other, ct.dtype)
     )
     # The result's axes: batch, the operand's free axes, the partner's contracted axes in rising
     # order. Name each by the axis of the operand that it belongs to, then put them in place.
@@ -178,5 +175,4 @@ def _transposed_dot(
     permutation = tuple(axes.index(axis) for axis in range(len(axes)))
     if permutation != tuple(range(len(axes))):
         transposed = Transpose(permutation)(transposed)
-    converted: Value = Convert(dtype)(transposed) if transposed.dtype != dtype else transposed
-    return converted
+    return cast_value(transposed, dtype)
