@@ -16,7 +16,14 @@ from pullback.primitives.axes import check_axes, interleave, remaining, select_i
 from pullback.primitives.elementwise import Clip
 from pullback.primitives.shape import Broadcast, Concatenate, Reshape, Slice, Transpose
 from pullback.program.loops import Index, LoopBuilder, Operand, Scalar
-from pullback.program.primitive import LAYOUT, Cotangents, NDArray, Primitive, primitive
+from pullback.program.primitive import (
+    LAYOUT,
+    LINEAR,
+    Cotangents,
+    NDArray,
+    Primitive,
+    primitive,
+)
 from pullback.program.value import Value
 from pullback.types import (
     FLOATING,
@@ -154,7 +161,7 @@ class DynamicSlice(Primitive):
 
     sizes: tuple[int, ...]
     name = "dynamic_slice"
-    traits = LAYOUT
+    traits = LAYOUT | LINEAR
     differentiable = (0,)
 
     def infer(self, x: ArrayType, *starts: ArrayType) -> ArrayType:
@@ -192,7 +199,7 @@ class DynamicUpdateSlice(Primitive):
     """
 
     name = "dynamic_update_slice"
-    traits = LAYOUT
+    traits = LAYOUT | LINEAR
     differentiable = (0, 1)
 
     def infer(self, x: ArrayType, update: ArrayType, *starts: ArrayType) -> ArrayType:
