@@ -54,7 +54,8 @@ def backward_pass(
         if sums.keys().isdisjoint(eqn.outputs):
             continue
         with differentiating(eqn, "vjp"):
-            for x, ct in zip(eqn.inputs, _apply_rule(eqn, sums, read), strict=True):
+            found = _apply_rule(eqn, sums, read, active)
+            for x, ct in zip(eqn.inputs, found, strict=True):
                 if x in active and ct is not None:
                     sums[x] = add(sums.get(x), sum_to(ct, x.type))
         for output in eqn.outputs:
@@ -79,12 +80,17 @@ def _influenced(
     return active, influenced
 
 
-def _apply_rule(eqn: Equation, sums: dict[Atom, Value], read: Read) -> Cotangents:
+def _apply_rule(
+    eqn: Equation, sums: dict[Atom, Value], read: Read, active: Collection[Atom]
+) -> Cotangents:
     """One cotangent an operand, by the vjp rule of the equation's primitive."""
     primals = [read(x) for x in eqn.inputs]
     outs = tuple(read(v) for v in eqn.outputs)
     cts = tuple(sums.get(v) for v in eqn.outputs)
-    if is_single(eqn):
+    partial = getattr(eqn.primitive, "partial_vjp", None)
+    if partial is not None:  # a primitive that holds programs: leaves out what nobody asks for
+        result = partial(cts, outs, primals, [x in active for x in eqn.inputs])
+    elif is_single(eqn):
         result = eqn.primitive.vjp(cts[0], outs[0], *primals)
     else:
         full = tuple(zeros(v.type) if ct is None else ct for v, ct in zip(outs, cts, strict=True))
