@@ -1,0 +1,298 @@
+"""Programs as callables of NumPy arrays, run as machine code.
+
+Start at ``compile_program``: passes, lowering, LLVM, or all of that from the disk cache.
+``Executable.__call__`` is the path of every training step: it allocates the results, fills a
+table of addresses and makes one native call.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pullback import config
+from pullback.backend.llvm import cache, threads
+from pullback.backend.llvm.cost import LONG_S, Cost
+from pullback.backend.llvm.jit import Loaded, compile_ir, load_object
+from pullback.backend.llvm.target import Target, select_target
+from pullback.errors import DTypeError, ShapeError
+from pullback.program.core import NDArray, Program
+from pullback.program.printer import program_text
+from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, type_of
+
+#: A NumPy array object keeps its data pointer right after Python's object header.
+_DATA_OFFSET = object.__basicsize__
+_STOP_WORDS = 64
+_HostPrototype = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)
+
+
+@dataclass(frozen=True)
+class Code:
+    """Everything that the cache keeps of a compiled program, but for its object code."""
+
+    arena_bytes: int
+    scratch_bytes: int
+    shared: dict[int, int]
+    constants: list[NDArray]
+    cost: Cost
+
+    def metadata(self, program: Program) -> dict[str, Any]:
+        """As JSON; constants that the program holds itself are kept by number."""
+        known = {id(data): i for i, (_, data) in enumerate(program.constants)}
+        return {
+            "arena": self.arena_bytes,
+            "scratch": self.scratch_bytes,
+            "shared": list(self.shared.items()),
+            "constants": [known.get(id(c), _encoded(c)) for c in self.constants],
+            "cost": [self.cost.seconds, self.cost.barriers],
+        }
+
+    @staticmethod
+    def from_metadata(data: dict[str, Any], program: Program) -> Code:
+        """Read what ``metadata`` wrote."""
+        constants = [
+            program.constants[c][1] if isinstance(c, int) else _decoded(c)
+            for c in data["constants"]
+        ]
+        return Code(
+            data["arena"], data["scratch"], {int(k): int(v) for k, v in data["shared"]},
+            constants, Cost(*data["cost"]),
+        )
+
+
+def _encoded(data: NDArray) -> list[Any]:
+    return [SHORT_NAMES[data.dtype], list(data.shape), base64.b64encode(data.tobytes()).decode()]
+
+
+def _decoded(item: list[Any]) -> NDArray:
+    name, shape, text = item
+    return np.frombuffer(base64.b64decode(text), DTYPES_BY_SHORT_NAME[name]).reshape(shape)
+
+
+def compile_program(
+    program: Program,
+    *,
+    donate: frozenset[int] = frozenset(),
+    name: str = "main",
+    numerics: str = "strict",
+) -> Executable:
+    """Compile a program, or find it compiled on disk.
+
+    Args:
+        program: What to run.
+        donate: Positions of inputs whose memory an output of the same type takes over; these
+            arrays hold that output after a call.
+        name: For reports.
+        numerics: ``"strict"`` runs exact passes only, ``"fast"`` those that reassociate too.
+    """
+    target = select_target()
+    shared = _shared_memory(program, donate)
+    key = cache.cache_key("program", program_text(program), str(target), repr(shared), numerics)
+    found = cache.lookup(key)
+    if found is not None:
+        code, metadata = found
+        return Executable(program, Code.from_metadata(metadata, program), load_object(code), name)
+    from pullback.backend.llvm.build import build_program
+
+    built = build_program(program, shared, target, numerics)
+    code = compile_ir(built.text, target=target)
+    kept = Code(built.arena_bytes, built.scratch_bytes, shared, built.constants, built.cost)
+    if not built.host_calls:
+        cache.store(key, code, kept.metadata(program))
+    return Executable(program, kept, load_object(code), name, built.host_calls)
+
+
+def _shared_memory(program: Program, donate: frozenset[int]) -> dict[int, int]:
+    """Which output takes over which donated input: the first of its type that is left."""
+    left = sorted(donate)
+    shared: dict[int, int] = {}
+    for j, atom in enumerate(program.outputs):
+        for i in left:
+            if program.inputs[i].type == atom.type:
+                shared[j] = i
+                left.remove(i)
+                break
+    return shared
+
+
+class _Frame:
+    """Memory for one run: the table of addresses, the arena, scratch, flags.
+
+    Every slot of the table holds the address of a cell that holds a pointer: for an array that is
+    its own field, which costs nothing to find.
+    """
+
+    def __init__(self, code: Code, buffers: int, host: Any) -> None:
+        self.arena = _aligned(code.arena_bytes)
+        self.scratch = _aligned(code.scratch_bytes * config.MAX_THREADS if code.scratch_bytes else 0)
+        self.flag = np.zeros(1, np.int32)
+        self.words = np.zeros(_STOP_WORDS, np.int32)
+        self.host = np.array([ctypes.cast(host, ctypes.c_void_p).value or 0], np.uint64)
+        self.table = array("Q", [0] * (5 + buffers))
+        for slot, cell in enumerate((self.flag, self.host_cell(), self.arena, self.scratch,
+                                     self.words)):
+            self.table[slot] = id(cell) + _DATA_OFFSET
+        self.table[1] = self.host.ctypes.data
+        self.address = self.table.buffer_info()[0]
+        self.flag_address = self.flag.ctypes.data
+
+    def host_cell(self) -> NDArray:
+        """The array whose element is the host callback's address."""
+        return self.host
+
+
+def _aligned(size: int) -> NDArray:
+    """Memory of at least ``size`` bytes at a 64-byte boundary."""
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + max(size, 1)]
+
+
+class Executable:
+    """A compiled program: call it with NumPy arrays of the program's input types."""
+
+    def __init__(
+        self, program: Program, code: Code, loaded: Loaded, name: str,
+        host_calls: Sequence[tuple[Any, list[ArrayType], list[ArrayType]]] = (),
+    ) -> None:
+        self.name = name
+        self.input_types = program.input_types
+        self.output_types = program.output_types
+        self.cost = code.cost
+        self._code = code
+        self._loaded = loaded
+        self._address = loaded.address("main")
+        self._inputs = len(self.input_types)
+        self._outputs = [
+            (code.shared.get(j), t.shape, t.dtype) for j, t in enumerate(self.output_types)
+        ]
+        self._first_output = 5 + self._inputs
+        self._donated = frozenset(code.shared.values())
+        self._host = _HostCalls(host_calls)
+        self._callback = _HostPrototype(self._host) if host_calls else None
+        self._frames: list[_Frame] = []
+
+    def __call__(self, *arrays: NDArray) -> list[NDArray]:
+        """Run; arrays must have the program's input types.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C during a long run; donated arrays then hold what the last
+                finished iteration of a loop left in them.
+        """
+        try:
+            frame = self._frames.pop()
+        except IndexError:
+            frame = self._new_frame()
+        table = frame.table
+        if len(arrays) != self._inputs:
+            raise TypeError(f"{self.name} takes {self._inputs} arrays, got {len(arrays)}")
+        kept = None
+        slot = 5
+        for x in arrays:
+            if not x.flags.c_contiguous:
+                kept = kept or list(arrays)
+                x = kept[slot - 5] = self._contiguous(slot - 5, x)
+            table[slot] = id(x) + _DATA_OFFSET
+            slot += 1
+        results = []
+        for source, shape, dtype in self._outputs:
+            out = np.empty(shape, dtype) if source is None else (kept or arrays)[source]
+            table[slot] = id(out) + _DATA_OFFSET
+            slot += 1
+            results.append(out)
+        self._run(frame)
+        self._frames.append(frame)
+        return results
+
+    def checked(self, *arrays: NDArray) -> list[NDArray]:
+        """Run after checking the arrays' types, for callers that have not done so.
+
+        Raises:
+            ShapeError: An array has another shape than the program's input.
+            DTypeError: An array has another dtype.
+        """
+        for i, (x, expected) in enumerate(zip(arrays, self.input_types, strict=True)):
+            given = type_of(x)
+            if given.shape != expected.shape:
+                raise ShapeError(f"input {i} of {self.name}: got {given}, expected {expected}")
+            if given.dtype != expected.dtype:
+                raise DTypeError(f"input {i} of {self.name}: got {given}, expected {expected}")
+        return self(*arrays)
+
+    def _run(self, frame: _Frame) -> None:
+        count = self.cost.threads(config.settings().threads)
+        if self.cost.seconds > LONG_S:
+            frame.flag[0] = 0
+            frame.words[:] = 0
+            threads.run_interruptible(self._address, frame.address, count, frame.flag_address)
+        else:
+            threads.run(self._address, frame.address, count)
+        if self._callback is not None:
+            self._host.raise_failure(frame)
+
+    def _contiguous(self, position: int, x: NDArray) -> NDArray:
+        if position in self._donated:
+            raise ValueError(
+                f"donated input {position} of {self.name} is not contiguous; pass a copy"
+            )
+        return np.ascontiguousarray(x)
+
+    def _new_frame(self) -> _Frame:
+        buffers = self._inputs + len(self._outputs) + len(self._code.constants)
+        frame = _Frame(self._code, buffers, self._callback or 0)
+        self._host.flags.append(frame.flag)
+        first = 5 + self._inputs + len(self._outputs)
+        self._constants = [np.ascontiguousarray(c) for c in self._code.constants]
+        for i, constant in enumerate(self._constants):
+            frame.table[first + i] = id(constant) + _DATA_OFFSET
+        return frame
+
+
+class _HostCalls:
+    """The host's side of compiled programs: runs ``evaluate`` rules on the program's memory."""
+
+    def __init__(self, calls: Sequence[tuple[Any, list[ArrayType], list[ArrayType]]]) -> None:
+        self.calls = calls
+        self.failure: BaseException | None = None
+        self.flags: list[NDArray] = []
+
+    def __call__(self, number: int, pointers: int) -> None:
+        """Run host call ``number`` on the arrays at the table ``pointers``."""
+        try:
+            self._evaluate(number, pointers)
+        except BaseException as error:
+            # An exception can't cross native code: the flag makes all threads leave.
+            self.failure = error
+            for flag in self.flags:
+                flag[0] = 1
+
+    def _evaluate(self, number: int, pointers: int) -> None:
+        primitive, inputs, outputs = self.calls[number]
+        table = (ctypes.c_void_p * (len(inputs) + len(outputs))).from_address(pointers)
+        arrays = [_view(p, t) for p, t in zip(table, [*inputs, *outputs], strict=True)]
+        with np.errstate(all="ignore"):
+            results = primitive.evaluate(*arrays[: len(inputs)])
+        results = results if isinstance(results, tuple) else (results,)
+        for target, result in zip(arrays[len(inputs) :], results, strict=True):
+            target[...] = result
+
+    def raise_failure(self, frame: _Frame) -> None:
+        """Raise what a host call of the last run raised."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            for flag in self.flags:
+                flag[0] = 0
+            raise failure
+
+
+def _view(pointer: int | None, type: ArrayType) -> NDArray:
+    if not type.size:
+        return np.empty(type.shape, type.dtype)
+    memory = (ctypes.c_char * type.nbytes).from_address(pointer or 0)
+    return np.frombuffer(memory, type.dtype).reshape(type.shape)

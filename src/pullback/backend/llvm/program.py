@@ -1,0 +1,399 @@
+"""Writes the whole program as one SPMD function: every thread walks the same steps.
+
+``void main(ptr context, i64 thread, i64 threads, ptr barrier)``. A thread takes its share of each
+kernel's tasks. A barrier stands only where a step touches memory that another thread may have
+written or may still read since the last barrier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pullback.backend.llvm.contraction import write_contraction_kernel
+from pullback.backend.llvm.emit import Function, Module, V
+from pullback.backend.llvm.loops import (
+    prefix_tasks,
+    write_loop_kernel,
+    write_prefix_kernel,
+    write_scatter_kernel,
+)
+from pullback.backend.llvm.scalar import memory_type
+from pullback.backend.llvm.target import Target
+from pullback.backend.llvm.threads import emit_barrier
+from pullback.kernels.core import (
+    Block,
+    BranchStep,
+    Buffer,
+    ContractionKernel,
+    HostStep,
+    Kernel,
+    LoopKernel,
+    LoopStep,
+    PrefixKernel,
+    Space,
+    Step,
+    Storage,
+    WhileStep,
+)
+from pullback.kernels.memory import access_of
+from pullback.kernels.schedule import Lowered
+
+#: Slots of the context before the buffers' pointers.
+ABORT, HOST, ARENA, SCRATCH, STOP = range(5)
+FIRST_BUFFER = 5
+#: Bytes of a thread's scratch are rounded up to this, so that threads never share a cache line.
+SCRATCH_ROUND = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFunction:
+    """A kernel's machine function and how to call it."""
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    """An access since the last barrier: of a root buffer (or arena bytes), by one or all threads."""
+
+    space: object
+    start: int
+    stop: int
+    writes: bool
+    alone: bool  # by thread 0 only
+
+    def clashes(self, other: Hazard) -> bool:
+        """Whether the two accesses need a barrier between them."""
+        return (
+            self.space is other.space
+            and self.start < other.stop
+            and other.start < self.stop
+            and (self.writes or other.writes)
+            and not (self.alone and other.alone)
+        )
+
+
+@dataclass
+class ProgramWriter:
+    """Writes kernels and the main function of one lowered program."""
+
+    lowered: Lowered
+    target: Target
+    module: Module = field(default_factory=Module)
+    scratch_bytes: int = 0
+    functions: dict[Step, KernelFunction] = field(default_factory=dict)
+    _bodies: dict[str, str] = field(default_factory=dict)
+
+    def write(self) -> str:
+        """The module's text."""
+        self.module.has_fma = self.target.has_fma  # type: ignore[attr-defined]
+        self._write_kernels(self.lowered.block)
+        self.scratch_bytes = -(-self.scratch_bytes // SCRATCH_ROUND) * SCRATCH_ROUND
+        _Main(self).write()
+        return str(self.module)
+
+    def _write_kernels(self, block: Block) -> None:
+        for step in block.steps:
+            if isinstance(step, LoopStep):
+                self._write_kernels(step.body)
+            elif isinstance(step, BranchStep):
+                for branch in step.branches:
+                    self._write_kernels(branch)
+            elif isinstance(step, WhileStep):
+                self._write_kernels(step.condition)
+                self._write_kernels(step.body)
+            elif not isinstance(step, HostStep):
+                self.functions[step] = self._write_kernel(step)
+
+    def _write_kernel(self, kernel: Kernel) -> KernelFunction:
+        name = f"k{len(self.functions)}.{kernel.name}"
+        name = f'"{name}"' if not name.replace(".", "_").isidentifier() else name
+        if isinstance(kernel, ContractionKernel):
+            buffers, tasks, scratch = write_contraction_kernel(
+                self.module, name, kernel, self.target
+            )
+        elif isinstance(kernel, LoopKernel):
+            buffers, scratch = write_loop_kernel(self.module, name, kernel)
+            tasks = kernel.tasks
+        elif isinstance(kernel, PrefixKernel):
+            buffers, tasks, scratch = write_prefix_kernel(self.module, name, kernel), 0, 0
+            tasks = prefix_tasks(kernel)
+        else:
+            buffers, tasks, scratch = write_scatter_kernel(self.module, name, kernel), 1, 0
+        self.scratch_bytes = max(self.scratch_bytes, scratch)
+        return KernelFunction(self._known(name), tuple(buffers), tasks)
+
+    def _known(self, name: str) -> str:
+        """The name of an equal kernel written before, if there is one; then this one is dropped."""
+        text = self.module.functions[-1]
+        body = text.replace(f"@{name}(", "@(", 1)
+        if body in self._bodies:
+            self.module.functions.pop()
+            return self._bodies[body]
+        self._bodies[body] = name
+        return name
+
+
+class _Main:
+    def __init__(self, program: ProgramWriter) -> None:
+        self.program = program
+        self.lowered = program.lowered
+        self.f = Function(
+            program.module, "main", "void",
+            [("ptr", "context"), ("i64", "thread"), ("i64", "threads"), ("ptr", "barrier")],
+            linkage="dso_local",
+        )
+        self.context, self.thread, self.threads, self.barrier = self.f.args
+        self.pointers: list[dict[Buffer, V]] = [{}]
+        self.counters: dict[object, V] = {}
+        self.hazards: list[Hazard] = []
+        self.exit = "exit"
+        self.dry = False
+        self.barriers = 0
+
+    def write(self) -> None:
+        f = self.f
+        self.slots = {
+            b: FIRST_BUFFER + i
+            for i, b in enumerate(
+                [*self.lowered.inputs, *self.lowered.outputs, *(c for c, _ in self.lowered.constants)]
+            )
+        }
+        self.arena = self._slot(ARENA)
+        self.abort, self.stop_words = self._slot(ABORT), self._slot(STOP)
+        self.host = self._slot(HOST)
+        scratch = self._slot(SCRATCH)
+        size = V("i64", str(self.program.scratch_bytes))
+        self.scratch = f.gep("i8", scratch, f.mul(self.thread, size))
+        self.is_first = f.compare("eq", self.thread, V("i64", "0"))
+        for buffer in self.slots:
+            if buffer.base is None:
+                self.pointers[0][buffer] = self._slot(self.slots[buffer])
+        for buffer in self.lowered.temporaries:
+            if buffer.position >= 0:
+                self.pointers[0][buffer] = f.gep("i8", self.arena, buffer.position)
+        self._block(self.lowered.block)
+        f.branch(self.exit)
+        f.start(self.exit)
+        f.ret()
+        f.finish()
+
+    def _slot(self, number: int) -> V:
+        """The pointer in the cell that slot ``number`` of the context names."""
+        cell = self.f.load("ptr", self.f.gep("ptr", self.context, number))
+        return self.f.load("ptr", cell)
+
+    # --- memory ----------------------------------------------------------------------------------
+    def _pointer(self, buffer: Buffer) -> V:
+        for scope in reversed(self.pointers):
+            if buffer in scope:
+                return scope[buffer]
+        if buffer.base is None:
+            raise KeyError(f"buffer {buffer.name} has no memory")
+        pointer = self._pointer(buffer.base)
+        if buffer.counter is not None:
+            step = self.counters[buffer.counter]
+            if buffer.reverse:
+                step = self.f.sub(V("i64", str(buffer.counter.extent - 1)), step)
+            offset = self.f.mul(step, V("i64", str(buffer.stride)))
+            pointer = self.f.gep(memory_type(buffer.dtype), pointer, offset)
+        self.pointers[-1][buffer] = pointer
+        return pointer
+
+    def _address(self, stored: Storage) -> V:
+        return self.f.gep(
+            memory_type(stored.buffer.dtype), self._pointer(stored.buffer), stored.offset
+        )
+
+    # --- barriers --------------------------------------------------------------------------------
+    def _hazard(self, buffer: Buffer, *, writes: bool, alone: bool) -> Hazard:
+        root = buffer.root
+        if root.space is Space.ARENA:
+            return Hazard(Space.ARENA, root.position, root.position + root.nbytes, writes, alone)
+        return Hazard(root, 0, 1, writes, alone)
+
+    def _access(self, reads: set[Buffer], writes: set[Buffer], *, alone: bool) -> None:
+        """Note accesses of the next step, after a barrier if an earlier one clashes."""
+        new = [self._hazard(b, writes=False, alone=alone) for b in reads]
+        new += [self._hazard(b, writes=True, alone=alone) for b in writes]
+        if any(old.clashes(h) for old in self.hazards for h in new):
+            self._barrier()
+        self.hazards.extend(h for h in new if h not in self.hazards)
+
+    def _barrier(self) -> None:
+        self.hazards.clear()
+        self.barriers += 1
+        if not self.dry:
+            emit_barrier(self.f, self.barrier, self.thread, self.threads)
+
+    # --- steps -----------------------------------------------------------------------------------
+    def _block(self, block: Block) -> None:
+        for step in block.steps:
+            if isinstance(step, LoopStep):
+                self._loop(step)
+            elif isinstance(step, BranchStep):
+                self._branch(step)
+            elif isinstance(step, WhileStep):
+                self._while(step)
+            elif isinstance(step, HostStep):
+                self._host(step)
+            else:
+                self._kernel(step)
+
+    def _kernel(self, step: Kernel) -> None:
+        function = self.program.functions[step]
+        if function.tasks == 0:
+            return
+        access = access_of(step)
+        alone = function.tasks == 1
+        self._access(set(access.reads), set(access.writes), alone=alone)
+        if self.dry:
+            return
+        f = self.f
+        pointers = [self._pointer(b) for b in function.buffers]
+        tasks = V("i64", str(function.tasks))
+        if alone:
+            with f.when(self.is_first):
+                self._call(function, pointers, V("i64", "0"), tasks)
+            return
+        begin = f.binary("udiv", f.mul(self.thread, tasks), self.threads)
+        after = f.add(self.thread, V("i64", "1"))
+        end = f.binary("udiv", f.mul(after, tasks), self.threads)
+        self._call(function, pointers, begin, end)
+
+    def _call(self, function: KernelFunction, pointers: list[V], begin: V, end: V) -> None:
+        arguments = ", ".join(map(str, [*pointers, begin, end, self.scratch]))
+        self.f.raw(f"call void @{function.name}({arguments})")
+
+    def _host(self, step: HostStep) -> None:
+        reads, writes = {s.buffer for s in step.inputs}, {s.buffer for s in step.outputs}
+        self._access(reads, writes, alone=True)
+        if self.dry:
+            return
+        f = self.f
+        places = [*step.inputs, *step.outputs]
+        table = f.alloca(f"[{max(len(places), 1)} x ptr]")
+        for i, place in enumerate(places):
+            f.store(self._address(place), f.gep("ptr", table, i))
+        with f.when(self.is_first):
+            callback = self.host
+            f.raw(f"call void {callback.text}(i64 {step.number}, {table})")
+        self._leave_if_aborted_by_host()
+
+    def _leave_if_aborted_by_host(self) -> None:
+        """A host call that failed sets the abort flag; all threads must see it and leave."""
+        self._barrier()
+        flag = self.f.load("i32", self.abort)
+        proceed = self.f.label("proceed")
+        self.f.branch_if(self.f.compare("ne", flag, V("i32", "0")), self.exit, proceed)
+        self.f.start(proceed)
+
+    def _repeat(self, body: Block) -> None:
+        """Find the accesses at the end of an iteration, so that the next one starts from them."""
+        outer_dry, barriers, before = self.dry, self.barriers, list(self.hazards)
+        self.dry = True
+        self._block(body)
+        self.dry, self.barriers = outer_dry, barriers
+        self.hazards += [h for h in before if h not in self.hazards]
+
+    def _loop(self, step: LoopStep) -> None:
+        if step.counter.extent == 0:
+            return
+        self._repeat(step.body)
+        if self.dry:
+            return
+        f = self.f
+        self.pointers.append({})
+        with f.loop(0, step.counter.extent, hint="step") as i:
+            self.counters[step.counter] = i
+            barriers = self.barriers
+            self._poll(i, len(self.counters))
+            self._block(step.body)
+            if self.barriers == barriers:
+                self._barrier()
+            del self.counters[step.counter]
+        self.pointers.pop()
+
+    def _poll(self, i: V, depth: int) -> None:
+        """Leave when Ctrl-C was pressed: all threads in the same iteration.
+
+        Thread 0 copies the flag to one of two words in turn; everybody reads the word of the
+        iteration before, which a barrier has made visible since.
+        """
+        f = self.f
+        words = f.gep("i32", self.stop_words, 2 * depth)
+        parity = f.binary("and", i, V("i64", "1"))
+        other = f.binary("xor", parity, V("i64", "1"))
+        with f.when(self.is_first):
+            flag = f.emit("i32", f"load volatile i32, {self.abort}, align 4")
+            f.store(flag, f.gep("i32", words, parity))
+        seen = f.load("i32", f.gep("i32", words, other))
+        started = f.compare("sgt", i, V("i64", "0"))
+        leave = f.binary("and", started, f.compare("ne", seen, V("i32", "0")))
+        proceed = f.label("proceed")
+        f.branch_if(leave, self.exit, proceed)
+        f.start(proceed)
+
+    def _branch(self, step: BranchStep) -> None:
+        self._access({step.index.buffer}, set(), alone=False)
+        before = list(self.hazards)
+        after: list[Hazard] = []
+        if self.dry:
+            for branch in step.branches:
+                self.hazards = list(before)
+                self._block(branch)
+                after.extend(h for h in self.hazards if h not in after)
+            self.hazards = after
+            return
+        f = self.f
+        index = f.load("i32", self._address(step.index))
+        last = len(step.branches) - 1
+        index = f.intrinsic("smin", index, V("i32", str(last)))
+        done = f.label("joined")
+        for number, branch in enumerate(step.branches):
+            then, otherwise = f.label("branch"), f.label("next")
+            if number == last:
+                f.branch(then)
+            else:
+                f.branch_if(f.compare("sle", index, V("i32", str(number))), then, otherwise)
+            f.start(then)
+            self.hazards = list(before)
+            self.pointers.append({})
+            self._block(branch)
+            self.pointers.pop()
+            after.extend(h for h in self.hazards if h not in after)
+            f.branch(done)
+            if number != last:
+                f.start(otherwise)
+        f.start(done)
+        self.hazards = after
+
+    def _while(self, step: WhileStep) -> None:
+        whole = Block([*step.condition.steps, *step.body.steps])
+        self._repeat(whole)
+        if self.dry:
+            return
+        f = self.f
+        counter = f.alloca("i64", V("i64", "0"))
+        head, body, done = f.label("while"), f.label("body"), f.label("done")
+        f.branch(head)
+        f.start(head)
+        self.pointers.append({})
+        i = f.load("i64", counter)
+        self._poll(i, len(self.counters) + 1)
+        self.counters[step] = i
+        self._block(step.condition)
+        # The flag is written by one thread and read by all: this barrier is always needed.
+        self._barrier()
+        flag = f.load("i8", self._address(step.flag))
+        f.branch_if(f.compare("ne", flag, V("i8", "0")), body, done)
+        f.start(body)
+        self._access({step.flag.buffer}, set(), alone=False)
+        self._block(step.body)
+        f.store(f.add(i, V("i64", "1")), counter)
+        f.branch(head)
+        f.start(done)
+        del self.counters[step]
+        self.pointers.pop()

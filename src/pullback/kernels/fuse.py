@@ -1,0 +1,327 @@
+"""Groups equations into kernels.
+
+A group runs as one kernel over *rows*: the leading axes that all its equations share index by
+index. Which operands an equation reads at its own row is found by asking its ``lower`` rule (a
+probe), so fusion knows no primitive by name. Moves (views, iota, gathers) belong to no group: they
+are index maps inside whoever reads them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from pullback.kernels.core import Node
+from pullback.kernels.expression import Expressions, ReadOperand
+from pullback.kernels.index import Affine, as_index
+from pullback.program.core import Atom, Equation, Literal, Program, Var
+from pullback.program.primitive import Trait
+
+#: A group without rows runs on one thread; it may only handle this many elements a value.
+SERIAL_ELEMENTS = 4096
+#: A group must keep this many rows, unless its values are as small as the limit above.
+MIN_ROWS = 16
+#: An expression of at most this many cheap operations is computed again rather than stored.
+RECOMPUTE_OPS = 8
+
+HEAVY = Trait.CONTRACTION | Trait.PREFIX | Trait.SCATTER | Trait.HOST | Trait.CONTROL
+
+
+def is_heavy(eqn: Equation) -> bool:
+    """Whether the equation is a kernel or step of its own kind, not a loop expression."""
+    return bool(eqn.primitive.traits & HEAVY)
+
+
+def is_inline(eqn: Equation) -> bool:
+    """Whether the equation only moves elements, so that readers look through it."""
+    return bool(eqn.primitive.traits & (Trait.LAYOUT | Trait.IDENTITY)) and not is_heavy(eqn)
+
+
+@dataclass(eq=False)
+class Group:
+    """Equations that become one kernel, or one heavy equation on its own."""
+
+    number: int
+    equations: list[Equation]
+    rows: tuple[int, ...]
+    heavy: Equation | None = None
+    largest: int = 0
+
+    @property
+    def is_contraction(self) -> bool:
+        """Whether the group is a contraction with its epilogue."""
+        return self.heavy is not None and self.heavy.primitive.has(Trait.CONTRACTION)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether further equations may join."""
+        return self.heavy is None or self.is_contraction
+
+
+@dataclass
+class Fusion:
+    """The outcome: groups in a legal order, and the variables that get memory."""
+
+    groups: list[Group]
+    stored: set[Var]
+    group_of: dict[Var, Group]
+    producer: dict[Var, Equation]
+    reads: dict[Group, set[Var]] = field(default_factory=dict)
+
+
+def fuse(program: Program, forced: Iterable[Var] = ()) -> Fusion:
+    """Group the equations of ``program`` into kernels.
+
+    Args:
+        program: What to compile; control flow is a heavy equation.
+        forced: Variables that must be stored (outputs, operands of control flow).
+    """
+    return _Fuser(program, set(forced)).run()
+
+
+class _Fuser:
+    def __init__(self, program: Program, forced: set[Var]) -> None:
+        self.program = program
+        self.forced = forced
+        self.producer = {v: eqn for eqn in program.equations for v in eqn.outputs}
+        self.position = {id(e): i for i, e in enumerate(program.equations)}
+        self.groups: list[Group] = []
+        self.group_of: dict[Var, Group] = {}
+        self.ancestors: list[int] = []  # bit set of group numbers, by group number
+        self.alive: set[int] = set()
+
+    def run(self) -> Fusion:
+        for eqn in self.program.equations:
+            if is_heavy(eqn):
+                self._start(eqn, heavy=True)
+            elif not is_inline(eqn) or any(v in self.forced for v in eqn.outputs):
+                self._place(eqn)
+        groups = [g for g in self.groups if g.number in self.alive]
+        fusion = Fusion(groups, set(), self.group_of, self.producer)
+        self._choose_stored(fusion)
+        return fusion
+
+    # --- reading through index maps --------------------------------------------------------------
+    def alignment(self, eqn: Equation) -> dict[Var, int]:
+        """How many leading indices of ``eqn`` each variable it reads is read at, unchanged.
+
+        Variables are those behind index maps; 0 means: read anywhere.
+        """
+        found: dict[Var, int] = {}
+        b = Expressions()
+        shape = eqn.outputs[0].type.shape
+        vars = b.fresh_vars(shape, frozenset())
+        own = tuple(as_index(v) for v in vars)
+
+        def read(atom: Atom, index: tuple[Affine, ...]) -> Node:
+            if isinstance(atom, Literal):
+                return b.constant(atom.value, atom.type.dtype)
+            eqn = self.producer.get(atom)
+            if eqn is not None and is_inline(eqn) and atom not in self.group_of:
+                return self._lower(b, eqn, index, read)
+            same = 0
+            limit = min(len(own), len(index))
+            while (
+                same < limit
+                and index[same] == own[same]
+                and atom.type.shape[same] == shape[same]
+            ):
+                same += 1
+            found[atom] = min(found.get(atom, same), same)
+            return b.node("probe", atom.type.dtype, (), (atom, index), _free(index))
+
+        if is_heavy(eqn) and not eqn.primitive.has(Trait.CONTRACTION):
+            for atom in eqn.inputs:
+                for var in self._behind(atom):
+                    found[var] = 0
+            return found
+        with b.inside(own):
+            self._lower(b, eqn, own, read)
+        return found
+
+    def _lower(
+        self,
+        b: Expressions,
+        eqn: Equation,
+        index: tuple[Affine, ...],
+        read: Callable[[Atom, tuple[Affine, ...]], Node],
+    ) -> Node:
+        operands = [
+            ReadOperand(a.type, lambda i, a=a: read(a, i))  # type: ignore[misc]
+            for a in eqn.inputs
+        ]
+        return eqn.primitive.lower(b, index, *operands)  # type: ignore[return-value]
+
+    def _behind(self, atom: Atom) -> Iterable[Var]:
+        if isinstance(atom, Literal):
+            return
+        eqn = self.producer.get(atom)
+        if eqn is not None and is_inline(eqn) and atom not in self.group_of:
+            for a in eqn.inputs:
+                yield from self._behind(a)
+        else:
+            yield atom
+
+    # --- groups ----------------------------------------------------------------------------------
+    def _start(self, eqn: Equation, *, heavy: bool = False) -> Group:
+        number = len(self.groups)
+        shape = eqn.outputs[0].type.shape if eqn.outputs else ()
+        group = Group(number, [eqn], shape, eqn if heavy else None)
+        group.largest = max((v.type.size for v in eqn.outputs), default=0)
+        self.groups.append(group)
+        self.alive.add(number)
+        bits = 0
+        for atom in eqn.inputs:
+            for var in self._behind(atom):
+                if var in self.group_of:
+                    producer = self.group_of[var].number
+                    bits |= self.ancestors[producer] | 1 << producer
+        self.ancestors.append(bits)
+        for v in eqn.outputs:
+            self.group_of[v] = group
+        return group
+
+    def _place(self, eqn: Equation) -> None:
+        """Put a loop equation into the best group it may join, merging groups where possible."""
+        reads = self.alignment(eqn)
+        group = self._start(eqn)
+        candidates = {self.group_of[v] for v in reads if v in self.group_of}
+        for other in sorted(candidates, key=lambda g: -g.number):
+            rows = self._joint_rows(group, other, reads)
+            if rows is not None and not self._would_cycle(group, other):
+                group = self._merge(other, group, rows)
+
+    def _joint_rows(
+        self, group: Group, other: Group, reads: dict[Var, int]
+    ) -> tuple[int, ...] | None:
+        """Rows of the two groups together; None when they can't or should not be one kernel."""
+        if not other.is_open or (group.is_contraction and other.is_contraction):
+            return None
+        known = [n for v, n in reads.items() if self.group_of.get(v) in (group, other)]
+        length = min([len(group.rows), len(other.rows), *known])
+        rows = other.rows[:length]
+        if group.rows[:length] != rows:
+            return None
+        if group.is_contraction or other.is_contraction:
+            contraction = other if other.is_contraction else group
+            joined = group if other.is_contraction else other
+            full = contraction.rows
+            return rows if rows == full and joined.rows == full else None
+        largest = max(group.largest, other.largest, *(v.type.size for v in reads), 1)
+        if not rows and (group.rows or other.rows):
+            return None
+        if math.prod(rows) < MIN_ROWS and largest > SERIAL_ELEMENTS:
+            return None
+        return rows
+
+    def _would_cycle(self, group: Group, other: Group) -> bool:
+        """Whether a third group lies on a path from one to the other."""
+        a, b = 1 << group.number, 1 << other.number
+        for number in self.alive:
+            if number in (group.number, other.number):
+                continue
+            bits, bit = self.ancestors[number], 1 << number
+            if (bits & b and self.ancestors[group.number] & bit) or (
+                bits & a and self.ancestors[other.number] & bit
+            ):
+                return True
+        return False
+
+    def _merge(self, kept: Group, gone: Group, rows: tuple[int, ...]) -> Group:
+        kept.equations.extend(gone.equations)
+        kept.equations.sort(key=lambda e: self.position[id(e)])
+        kept.rows = rows
+        kept.heavy = kept.heavy or gone.heavy
+        kept.largest = max(kept.largest, gone.largest)
+        for eqn in gone.equations:
+            for v in eqn.outputs:
+                self.group_of[v] = kept
+        self.alive.discard(gone.number)
+        bit_kept, bit_gone = 1 << kept.number, 1 << gone.number
+        joint = (self.ancestors[kept.number] | self.ancestors[gone.number]) & ~(
+            bit_kept | bit_gone
+        )
+        self.ancestors[kept.number] = joint
+        for number in self.alive:
+            if number != kept.number and self.ancestors[number] & (bit_kept | bit_gone):
+                self.ancestors[number] = (self.ancestors[number] & ~bit_gone) | bit_kept | joint
+        return kept
+
+    # --- memory ----------------------------------------------------------------------------------
+    def _choose_stored(self, fusion: Fusion) -> None:
+        """Store what leaves its group and is not cheaper to compute again where it is read."""
+        forced = set(self.forced)
+        for group in fusion.groups:
+            if group.heavy is not None and not group.is_contraction:
+                forced.update(group.heavy.outputs)
+        for var in forced:
+            fusion.stored.add(var)
+        cost: dict[Var, int] = {}
+        for group in fusion.groups:
+            for eqn in group.equations:
+                for var in self.alignment(eqn):
+                    owner = self.group_of.get(var)
+                    needed = owner is not None and (owner is not group or group.heavy is eqn)
+                    if needed and self._recompute_cost(var, cost) > RECOMPUTE_OPS:
+                        fusion.stored.add(var)
+        # A cheap value that was not stored is computed again from its own operands: these may
+        # live in other groups, and then they must be stored. Repeat until nothing changes.
+        changed = True
+        while changed:
+            changed = False
+            for group in fusion.groups:
+                needed_vars = self._reads_of_group(fusion, group)
+                fusion.reads[group] = needed_vars
+                for var in needed_vars:
+                    if var in self.group_of and var not in fusion.stored:
+                        fusion.stored.add(var)
+                        changed = True
+
+    def _recompute_cost(self, var: Var, cost: dict[Var, int]) -> int:
+        """Cheap operations needed to compute ``var`` again; infinite if one is not cheap."""
+        if var not in self.producer or var in self.forced:
+            return 0 if var not in self.producer else RECOMPUTE_OPS + 1
+        if var not in cost:
+            eqn = self.producer[var]
+            own = 0 if is_inline(eqn) else 1
+            if is_heavy(eqn) or not (own == 0 or eqn.primitive.has(Trait.CHEAP)):
+                cost[var] = RECOMPUTE_OPS + 1
+            else:
+                parts = [
+                    self._recompute_cost(a, cost) if not self._is_stored_anyway(a) else 0
+                    for a in eqn.inputs
+                    if isinstance(a, Var)
+                ]
+                cost[var] = own + sum(parts)
+        return cost[var]
+
+    def _is_stored_anyway(self, var: Var) -> bool:
+        eqn = self.producer.get(var)
+        return var in self.forced or (eqn is not None and is_heavy(eqn))
+
+    def _reads_of_group(self, fusion: Fusion, group: Group) -> set[Var]:
+        """Variables whose memory the group's kernel reads."""
+        members = {v for eqn in group.equations for v in eqn.outputs}
+        result: set[Var] = set()
+        seen: set[Var] = set()
+        stack: list[Var] = [v for e in group.equations for a in e.inputs for v in self._behind(a)]
+        while stack:
+            var = stack.pop()
+            if var in seen or var in members:
+                continue
+            seen.add(var)
+            eqn = self.producer.get(var)
+            stored = var in fusion.stored or eqn is None or is_heavy(eqn)
+            if stored or self._recompute_cost(var, {}) > RECOMPUTE_OPS:
+                result.add(var)
+            else:
+                stack.extend(v for a in eqn.inputs for v in self._behind(a))
+        if group.is_contraction and group.heavy is not None:
+            for a in group.heavy.inputs:
+                result.update(v for v in self._behind(a) if v in self.group_of)
+        return result
+
+
+def _free(index: tuple[Affine, ...]) -> frozenset[object]:  # type: ignore[type-arg]
+    return frozenset().union(*(i.free for i in index))

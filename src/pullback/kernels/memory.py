@@ -1,0 +1,164 @@
+"""Plans the arena: every temporary gets an offset, shared by those that never live together.
+
+A buffer lives from the first to the last step that uses it; one that is used outside a loop and
+inside it lives for the whole loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pullback.kernels.core import (
+    Block,
+    BranchStep,
+    Buffer,
+    ContractionKernel,
+    HostStep,
+    LoopKernel,
+    LoopStep,
+    PrefixKernel,
+    ScatterKernel,
+    Space,
+    Step,
+    Store,
+    WhileStep,
+)
+from pullback.kernels.expression import topological
+from pullback.kernels.schedule import Lowered
+
+ALIGNMENT_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The buffers that a kernel or host call reads and writes."""
+
+    reads: frozenset[Buffer]
+    writes: frozenset[Buffer]
+
+
+def access_of(step: Step) -> Access:
+    """What one kernel or host call touches; control flow is walked by the caller."""
+    if isinstance(step, HostStep):
+        return Access(
+            frozenset(s.buffer for s in step.inputs), frozenset(s.buffer for s in step.outputs)
+        )
+    if isinstance(step, LoopKernel):
+        stores = [s for stage in step.stages for s in stage.stores]
+        roots = [s.value for s in stores] + [r for t in step.stages for r in t.reductions]
+    elif isinstance(step, ContractionKernel):
+        stores, roots = step.stores, [step.a, step.b, *(s.value for s in step.stores)]
+    elif isinstance(step, PrefixKernel):
+        stores = [Store(step.store_buffer, step.store_offset, step.combined)]
+        roots = [step.combined, step.initial]
+    elif isinstance(step, ScatterKernel):
+        stores, roots = [step.store], [step.store.value, step.valid]
+    else:
+        raise TypeError(f"{type(step).__name__} is control flow")
+    from pullback.kernels.expression import dynamic_nodes
+
+    roots += [n for s in stores for n in dynamic_nodes(s.offset)]
+    reads = frozenset(n.payload[0] for n in topological(roots) if n.op == "load")
+    writes = frozenset(s.buffer for s in stores)
+    return Access(reads - _scratch(reads), writes - _scratch(writes))
+
+
+def _scratch(buffers: frozenset[Buffer]) -> frozenset[Buffer]:
+    return frozenset(b for b in buffers if b.space is Space.SCRATCH)
+
+
+Span = tuple[int, int]
+
+
+def plan_memory(lowered: Lowered) -> int:
+    """Give every temporary its place in the arena; return the arena's bytes."""
+    uses: dict[Buffer, list[tuple[int, tuple[Span, ...]]]] = {}
+    _walk(lowered.block, 0, (), uses)
+    intervals = []
+    for buffer in lowered.temporaries:
+        if buffer in uses:
+            first, last = _lifetime(uses[buffer])
+            intervals.append((first, last, buffer))
+    intervals.sort(key=lambda x: (-x[2].nbytes, x[0]))
+    placed: list[tuple[int, int, Buffer]] = []
+    total = 0
+    for first, last, buffer in intervals:
+        size = _aligned(buffer.nbytes)
+        overlapping = sorted(
+            (p.position, p.position + _aligned(p.nbytes))
+            for f, t, p in placed
+            if f <= last and first <= t
+        )
+        position = 0
+        for start, end in overlapping:
+            if position + size <= start:
+                break
+            position = max(position, end)
+        buffer.position = position
+        placed.append((first, last, buffer))
+        total = max(total, position + size)
+    return total
+
+
+def _aligned(size: int) -> int:
+    return -(-max(size, 1) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+
+
+def _walk(
+    block: Block, clock: int, loops: tuple[Span, ...],
+    uses: dict[Buffer, list[tuple[int, tuple[Span, ...]]]],
+) -> int:
+    for step in block.steps:
+        clock += 1
+        if isinstance(step, (LoopStep, BranchStep, WhileStep)):
+            inner = list(_inner_blocks(step))
+            end = clock + 1 + sum(_length(b) for b in inner)
+            span = (clock, end)
+            for buffer in _control_reads(step):
+                uses.setdefault(buffer.root, []).append((clock, loops))
+            inner_loops = loops if isinstance(step, BranchStep) else (*loops, span)
+            for b in inner:
+                clock = _walk(b, clock, inner_loops, uses)
+            if isinstance(step, WhileStep):
+                uses.setdefault(step.flag.buffer.root, []).append((clock, loops))
+            clock = end
+        else:
+            access = access_of(step)
+            for buffer in access.reads | access.writes:
+                uses.setdefault(buffer.root, []).append((clock, loops))
+    return clock
+
+
+def _inner_blocks(step: Step) -> Iterator[Block]:
+    if isinstance(step, LoopStep):
+        yield step.body
+    elif isinstance(step, BranchStep):
+        yield from step.branches
+    elif isinstance(step, WhileStep):
+        yield step.condition
+        yield step.body
+
+
+def _control_reads(step: Step) -> list[Buffer]:
+    if isinstance(step, BranchStep):
+        return [step.index.buffer]
+    if isinstance(step, WhileStep):
+        return [step.flag.buffer]
+    return []
+
+
+def _length(block: Block) -> int:
+    return sum(2 + sum(_length(b) for b in _inner_blocks(s)) for s in block.steps)
+
+
+def _lifetime(uses: list[tuple[int, tuple[Span, ...]]]) -> Span:
+    common = min(len(loops) for _, loops in uses)
+    for depth in range(common):
+        if len({loops[depth] for _, loops in uses}) > 1:
+            common = depth
+            break
+    spans = [
+        loops[common] if len(loops) > common else (clock, clock) for clock, loops in uses
+    ]
+    return min(s[0] for s in spans), max(s[1] for s in spans)
