@@ -6,8 +6,8 @@ May import everything. Start at ``check_vjp``: reverse-mode derivatives against 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from pullback.errors import PullbackError
 from pullback.program.primitive import Primitive
 from pullback.program.value import STACKS, Array, Value, as_value
 from pullback.types import FLOATING, ArrayType, float64, type_of
+
+if TYPE_CHECKING:
+    from pullback.program.builder import Builder
 
 NDArray = np.ndarray[Any, Any]
 
@@ -132,7 +135,7 @@ def _as_function(
 def _pull_back_by_engine(
     function: Function, operands: Sequence[Value], cotangents: Sequence[Value]
 ) -> Sequence[Value | None]:
-    from pullback.autodiff import vjp
+    from pullback.api import vjp
 
     def flat(*values: Value) -> tuple[Value, ...]:
         return function(values)
@@ -193,6 +196,8 @@ def _check_order(
         ]
         found = pull_back(function, operands, weights)
         for i in movable:
+            if not operands[i].size:
+                continue
             # One operand at a time: an error in a small derivative is not lost beside a large one.
             direction = comparison.rng.normal(size=operands[i].shape)
             ct = _data(_known(found[i], operands[i].type))
@@ -230,19 +235,23 @@ def _slope(
     return (4 * narrow - wide) / 3
 
 
-@dataclass(eq=False)
 class _EagerRecorder:
-    """Notes every primitive that is applied eagerly while it is installed."""
+    """Notes every primitive that is applied eagerly to ``watched`` or what follows from them."""
 
-    builder: None = None
-    records: list[tuple[Primitive, tuple[Value, ...], tuple[Value, ...]]] = field(
-        default_factory=list
-    )
+    def __init__(self, watched: Sequence[Value]) -> None:
+        self.builder: Builder | None = None
+        self.records: list[tuple[Primitive, tuple[Value, ...], tuple[Value, ...]]] = []
+        self._tracked = {id(x) for x in watched}
+
+    def tracks(self, value: Value) -> bool:
+        return id(value) in self._tracked
 
     def record(
         self, primitive: Primitive, inputs: tuple[Value, ...], outputs: tuple[Value, ...]
     ) -> None:
-        self.records.append((primitive, inputs, outputs))
+        if any(map(self.tracks, inputs)):
+            self.records.append((primitive, inputs, outputs))
+            self._tracked.update(map(id, outputs))
 
 
 def pull_back_eagerly(
@@ -256,7 +265,7 @@ def pull_back_eagerly(
     Raises:
         VjpCheckError: a rule returns a cotangent of a wrong type or number.
     """
-    recorder = _EagerRecorder()
+    recorder = _EagerRecorder(operands)
     STACKS.recorders.append(recorder)
     try:
         outputs = function(operands)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 
-import pullback.primitives  # noqa: F401  (fills the registry)
 from case import Case
+
+import pullback.primitives  # noqa: F401  (fills the registry)
 from pullback.program.primitive import REGISTRY
 
 FAMILIES = sorted(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-
 from case import Case, NDArray
 from families import given_as, integer_cases, wrapped
+
 from pullback.primitives.bitwise import (
     And,
     Not,

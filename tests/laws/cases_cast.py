@@ -9,9 +9,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-
 from case import Case, NDArray, normal
 from families import given_as, specials
+
 from pullback.primitives.cast import Bitcast, Convert
 from pullback.types import (
     ANY,

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from case import Case, NDArray
 from families import given_as, special_pairs, specials
+
 from pullback.primitives.comparison import Eq, Ge, Gt, IsFinite, Le, Lt, Ne
 from pullback.types import (
     bfloat16,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-
 from case import Case, NDArray, uniform
 from families import float_cases, given_as, integer_cases, special_pairs, wide, wrapped
+
 from pullback.primitives.elementwise import (
     Abs,
     Add,

@@ -6,8 +6,8 @@ import itertools
 from typing import Any
 
 import numpy as np
-
 from case import Case, NDArray, integers, normal
+
 from pullback.primitives.shape import (
     Broadcast,
     Concatenate,

@@ -6,9 +6,9 @@ References are computed in long double. The bounds are those of NumPy's vectoris
 from __future__ import annotations
 
 import numpy as np
-
 from case import Case, NDArray
 from families import float_cases, given_as, integer_cases, wide, wrapped
+
 from pullback.primitives.transcendental import (
     Acos,
     Acosh,

@@ -9,9 +9,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-
 from case import Case
 from python_loops import run_lowered, run_prefix
+
 from pullback.program.builder import Builder
 from pullback.program.parser import parse_program
 from pullback.program.primitive import CONTROL, HOST, PREFIX, SCATTER, Primitive

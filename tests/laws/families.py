@@ -7,8 +7,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from case import Case, MakeArgs, NDArray, integers, uniform
 
-from case import Case, MakeArgs, NDArray, given, integers, uniform
 from pullback.program.primitive import Primitive
 from pullback.types import BOOLEAN, FLOATING, SIGNED, DType, bfloat16, float16, float32, float64
 
@@ -163,7 +163,9 @@ def wrapped(function: Callable[..., int]) -> Callable[..., Any]:
         out = np.broadcast_shapes(*(x.shape for x in arrays))
         result = np.empty(out, dtype)
         for index, values in zip(
-            np.ndindex(out), zip(*(np.broadcast_to(x, out).flat for x in arrays)), strict=True
+            np.ndindex(out),
+            zip(*(np.broadcast_to(x, out).flat for x in arrays), strict=True),
+            strict=True,
         ):
             result[index] = _wrap(one(*values), dtype)
         return result

@@ -19,7 +19,6 @@ import scipy.special
 from pullback.program.loops import PREDICATES, SCALAR_OPS
 from pullback.program.primitive import Primitive
 from pullback.types import (
-    BITS,
     BOOLEAN,
     FLOATING,
     INTEGER,
