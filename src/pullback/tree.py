@@ -21,6 +21,7 @@ __all__ = [
     "all",
     "flatten",
     "flatten_with_path",
+    "is_node",
     "leaves",
     "leaves_with_path",
     "map",
@@ -116,6 +117,11 @@ def _node(cls: type) -> _Node | None:
     return node
 
 
+def is_node(cls: type) -> bool:
+    """Whether instances of ``cls`` are nodes of trees, not leaves."""
+    return _node(cls) is not None
+
+
 def register(
     cls: type[T],
     flatten: Callable[[T], tuple[Iterable[Any], Hashable]],
@@ -201,6 +207,17 @@ class TreeDef:
 
     def __hash__(self) -> int:
         return hash(self.spec)
+
+    def children(self) -> list[TreeDef]:
+        """The structures of the root's children."""
+        specs = () if self.spec is LEAF else self.spec[2]
+        return [TreeDef(spec, _count(spec)) for spec in specs]
+
+    def paths(self) -> list[Path]:
+        """The paths of the leaves."""
+        found: list[Path] = []
+        _paths(self.spec, (), found)
+        return found
 
     def unflatten(self, leaves: Iterable[Any]) -> Any:
         """The tree of this structure with ``leaves``."""
@@ -296,6 +313,10 @@ def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
     return _unflatten(treedef.spec, iter(given))
 
 
+def _count(spec: Spec) -> int:
+    return 1 if spec is LEAF else sum([_count(child) for child in spec[2]])
+
+
 def _unflatten(spec: Spec, leaves: Any) -> Any:
     if spec is LEAF:
         return next(leaves)
@@ -374,9 +395,7 @@ def flatten_with_path(
 ) -> tuple[list[tuple[Path, Any]], TreeDef]:
     """Return ``(path, leaf)`` pairs and the structure; ``path_string(path)`` reads ``['a'][0]``."""
     found, treedef = flatten(tree, is_leaf)
-    paths: list[Path] = []
-    _paths(treedef.spec, (), paths)
-    return [*zip(paths, found, strict=True)], treedef
+    return [*zip(treedef.paths(), found, strict=True)], treedef
 
 
 def _paths(spec: Spec, path: Path, found: list[Path]) -> None:

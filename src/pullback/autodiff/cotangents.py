@@ -70,4 +70,6 @@ def sum_to(ct: Any, operand: ArrayType) -> Value:
         )
     stretched = tuple(new + i for i, (m, n) in enumerate(pairs) if m != n)
     x = ReduceSum((*range(new), *stretched))(x)
-    return x if x.type == operand else Reshape(operand.shape)(x)  # type: ignore[no-any-return]
+    if x.type != operand:
+        x = Reshape(operand.shape)(x)
+    return x

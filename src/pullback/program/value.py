@@ -15,6 +15,7 @@ import numpy as np
 
 from pullback.errors import (
     LeakedTracerError,
+    PullbackError,
     TracerArrayError,
     TracerBoolError,
     TracerIntegerError,
@@ -76,6 +77,11 @@ class Value:
         return (self[i] for i in range(len(self)))
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_data":
+            raise PullbackError(
+                f"this array ({self.type}) was donated to a `jit` function, which has reused its "
+                "memory. Use what the function returned, or leave out `donate_argnums`"
+            )
         method = METHODS.get(name)
         if method is None or name.startswith("__"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -27,8 +27,9 @@ from pullback.program.value import (
     as_value,
     current_builder,
 )
+from pullback.trace.leaves import wrap
 from pullback.trace.stage import StageBuilder
-from pullback.types import ArrayType, as_dtype
+from pullback.types import as_dtype
 
 
 class ReadListener(Protocol):
@@ -212,10 +213,11 @@ _PUT = threading.Condition()
 _WAIT_S = 0.05  # so that an interrupt is noticed while waiting
 
 
-def take(variables: Sequence[Variable]) -> list[NDArray]:
-    """Take what ``variables`` hold, as memory that nobody else holds: copied where need be.
+def take(variables: Sequence[Variable]) -> list[Array]:
+    """Take what ``variables`` hold, for a program that updates them.
 
-    Every ``take`` is followed by a ``put``, also when the program fails.
+    Every ``take`` is followed by a ``put``, also when the program fails. ``exclusive`` gives the
+    memory that the program may write.
 
     Raises:
         PullbackError: this thread has taken one of them already: the running program calls back.
@@ -227,38 +229,35 @@ def take(variables: Sequence[Variable]) -> list[NDArray]:
         taken = [v._value for v in variables if v._value is not None]
         for variable in variables:
             variable._value, variable._holder = None, threading.get_ident()
-    return [_exclusive(taken, i) for i in range(len(taken))]
+    return taken
 
 
-def put(variables: Sequence[Variable], arrays: Sequence[NDArray]) -> None:
-    """Let ``variables`` hold ``arrays``, which are of their types and from now on theirs."""
+def put(variables: Sequence[Variable], values: Sequence[Array]) -> None:
+    """Let ``variables`` hold ``values``, which are of their types."""
     with _PUT:
-        for variable, data in zip(variables, arrays, strict=True):
-            variable._value, variable._holder = _array(data, variable.type), None
+        for variable, value in zip(variables, values, strict=True):
+            variable._value, variable._holder = value, None
         _PUT.notify_all()
+
+
+def exclusive(taken: list[Array], i: int) -> NDArray:
+    """The memory of ``taken[i]`` if this list alone holds it, else a copy."""
+    data = taken[i]._data
+    # getrefcount counts its own argument: list + argument; slot + local name + argument.
+    shared = sys.getrefcount(taken[i]) > 2 or sys.getrefcount(data) > 3
+    return np.array(data) if shared or not is_writable(data) else data
+
+
+def is_writable(data: NDArray) -> bool:
+    """Whether ``data`` owns its memory and a program can write it from end to end."""
+    return data.base is None and data.flags.writeable and data.flags.c_contiguous
 
 
 def _store(variable: Variable, data: NDArray) -> None:
     """Let ``variable`` hold ``data``, once no running program has taken it."""
     with _PUT:
         _wait_for(variable)
-        variable._value = _array(data, variable.type)
-
-
-def _array(data: NDArray, type: ArrayType) -> Array:
-    """An ``Array`` of memory whose type is known: cheaper than finding it out again."""
-    value = Array.__new__(Array)
-    value._data, value.type, value.weak = data, type, False
-    return value
-
-
-def _exclusive(taken: list[Array], i: int) -> NDArray:
-    """The memory of ``taken[i]`` if this list alone holds it, else a copy."""
-    data = taken[i]._data
-    # getrefcount counts its own argument: list + argument; slot + local name + argument.
-    shared = sys.getrefcount(taken[i]) > 2 or sys.getrefcount(data) > 3
-    writable = data.base is None and data.flags.writeable and data.flags.c_contiguous
-    return np.array(data) if shared or not writable else data
+        variable._value = wrap(data, variable.type)
 
 
 def _wait_for(variable: Variable) -> Array:
