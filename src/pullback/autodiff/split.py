@@ -37,14 +37,14 @@ def split_program(
     outputs: int,
     *,
     free: Iterable[int],
-    invariant: Iterable[int] = (),
+    invariant: Iterable[int] | None = None,
     reusable: Iterable[int] = (),
 ) -> Split:
     """Split a joint program at the line between known values and those that need a cotangent.
 
     A known value that the backward part needs is, in this order of preference: an input it may
     read as it is; computed again, if that is as cheap as loading it and needs less kept; computed
-    from invariant inputs; an output; kept as a residual.
+    once, outside, from invariant inputs; an output; kept as a residual.
 
     Args:
         joint: ``(*inputs, *cotangents) -> (*outputs, *gradients)``.
@@ -52,12 +52,12 @@ def split_program(
         outputs: How many outputs the forward part returns; the others are gradients.
         free: Positions of inputs that the backward part may read without keeping them.
         invariant: Positions among ``free`` of inputs that are the same in every use of the
-            program (a loop's constants).
+            program (a loop's constants). None: the program is used once.
         reusable: Positions of outputs that need not be kept again to be residuals.
 
     Cost: linear in the equations.
     """
-    return _Splitter(joint, inputs, outputs, set(free), set(invariant), set(reusable)).split()
+    return _Splitter(joint, inputs, outputs, set(free), invariant, set(reusable)).split()
 
 
 class _Splitter:
@@ -67,7 +67,7 @@ class _Splitter:
         inputs: int,
         outputs: int,
         free: set[int],
-        invariant: set[int],
+        invariant: Iterable[int] | None,
         reusable: set[int],
     ) -> None:
         self.joint = joint
@@ -78,11 +78,14 @@ class _Splitter:
         self.reusable = {self.outputs[i]: i for i in sorted(reusable, reverse=True)}
         self.free = {self.primals[i] for i in free}
         self.constants = {var for var, _ in joint.constants}
-        self.invariant_inputs = [self.primals[i] for i in sorted(invariant)]
-        self.made_by = {v: eqn for eqn in joint.equations for v in eqn.outputs}
+        self.invariant_inputs = [self.primals[i] for i in sorted(invariant or ())]
         self.unknown = _reached(joint, self.cotangents)
-        varying = [v for i, v in enumerate(self.primals) if i not in invariant]
-        self.varying = _reached(joint, (*varying, *self.cotangents))
+        self.varying = set(self.primals)
+        if invariant is None:
+            self.varying.update(v for eqn in joint.equations for v in eqn.outputs)
+        else:
+            self.varying.difference_update(self.invariant_inputs)
+            self.varying = _reached(joint, (*self.varying, *self.cotangents))
 
     def split(self) -> Split:
         """Sort the equations and make the programs."""
@@ -96,11 +99,12 @@ class _Splitter:
         hoisted = [v for v in self._in_order(needed) if v not in self.varying]
         residuals = [v for v in self._in_order(needed) if v in self.varying]
         backward_set = {*live, *again}
-        backward = self._program(
+        backward = program_of(
+            self.joint,
             (*(self.primals[i] for i in reads), *hoisted, *residuals, *self.cotangents),
-            [eqn for eqn in self.joint.equations if eqn in backward_set],
+            (eqn for eqn in self.joint.equations if eqn in backward_set),
             self.gradients,
-            "backward",
+            f"{self.joint.name}_backward",
         )
         extra = [v for v in residuals if v not in self.reusable]
         position = {**{v: len(self.outputs) + k for k, v in enumerate(extra)}, **self.reusable}
@@ -140,17 +144,13 @@ class _Splitter:
     def _is_cheaper(self, eqn: Equation, needed: set[Var]) -> bool:
         """Whether computing ``eqn`` again costs no more than a load and saves memory."""
         operands = set(_vars(eqn.inputs))
-        if not operands:
-            return True
         if not (eqn.primitive.has(LAYOUT) or eqn.primitive.has(CHEAP)):
             return False
         kept = sum(v.type.nbytes for v in operands if not self._is_at_hand(v, needed))
         return kept < eqn.output.type.nbytes and eqn.output not in self.reusable
 
     def _is_at_hand(self, v: Var, needed: set[Var]) -> bool:
-        return (
-            v in needed or v in self.free or v in self.constants or v not in self.varying
-        )
+        return v in needed or v in self.free or v in self.constants or v not in self.varying
 
     def _in_order(self, chosen: set[Var]) -> list[Var]:
         """``chosen`` in the order of definition, so that the result is the same every time."""
@@ -158,27 +158,33 @@ class _Splitter:
         return [v for v in defined if v in chosen]
 
     def _closure(self, inputs: Iterable[Var], outputs: Iterable[Atom], name: str) -> Program:
-        """The program of the equations that ``outputs`` need."""
-        outputs = tuple(outputs)
-        wanted = set(_vars(outputs))
-        kept = []
-        for eqn in reversed(self.joint.equations):
-            if not wanted.isdisjoint(eqn.outputs):
-                kept.append(eqn)
-                wanted.update(_vars(eqn.inputs))
-        return self._program(tuple(inputs), kept[::-1], outputs, name)
+        return closure(self.joint, inputs, outputs, f"{self.joint.name}_{name}")
 
-    def _program(
-        self,
-        inputs: tuple[Var, ...],
-        equations: list[Equation],
-        outputs: tuple[Atom, ...],
-        name: str,
-    ) -> Program:
-        used = {v for eqn in equations for v in _vars(eqn.inputs)} | set(_vars(outputs))
-        constants = tuple((v, a) for v, a in self.joint.constants if v in used)
-        name = f"{self.joint.name}_{name}"
-        return Program(inputs, tuple(equations), outputs, constants, name)
+
+def closure(program: Program, inputs: Iterable[Var], outputs: Iterable[Atom], name: str) -> Program:
+    """The program of the equations that ``outputs`` need."""
+    outputs = tuple(outputs)
+    wanted = set(_vars(outputs))
+    kept = []
+    for eqn in reversed(program.equations):
+        if not wanted.isdisjoint(eqn.outputs):
+            kept.append(eqn)
+            wanted.update(_vars(eqn.inputs))
+    return program_of(program, inputs, kept[::-1], outputs, name)
+
+
+def program_of(
+    program: Program,
+    inputs: Iterable[Var],
+    equations: Iterable[Equation],
+    outputs: Iterable[Atom],
+    name: str,
+) -> Program:
+    """A program of some of the equations of ``program``, with the constants that they read."""
+    equations, outputs = tuple(equations), tuple(outputs)
+    used = {v for eqn in equations for v in _vars(eqn.inputs)} | set(_vars(outputs))
+    constants = tuple((v, a) for v, a in program.constants if v in used)
+    return Program(tuple(inputs), equations, outputs, constants, name)
 
 
 def _vars(atoms: Iterable[Atom]) -> Iterable[Var]:
