@@ -1,0 +1,453 @@
+"""What a contraction is, and how it is cut into tiles, blocks and tasks.
+
+Pure arithmetic on static shapes: nothing here writes LLVM. ``gemm`` reads the plan.
+Start reading at ``ContractionSpec``, then ``choose_schedule``.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pullback.backend.llvm.emit import element_bytes
+
+FMA_PIPES = 2
+FMA_LATENCY_CYCLES = 4
+#: Estimated cycles to pack one element: contiguous copy, register transpose, one by one.
+COPY_CYCLES, TRANSPOSE_CYCLES, GATHER_CYCLES = 0.25, 0.4, 2.0
+TILE_OVERHEAD_CYCLES, TASK_OVERHEAD_CYCLES = 25.0, 150.0
+#: Longest stretch of k that is summed before the next operand block is packed.
+K_BLOCK_BYTES = 4096
+#: A thread keeps at most this multiple of its L2 cache of packed columns from task to task.
+RESIDENT_L2_MULTIPLE = 2
+#: Columns that a column block must have for packing rows to pay, in vectors.
+MAX_VECTORS = 8
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An operand read through an index map.
+
+    Attributes:
+        dtype: LLVM element type in memory: ``float``, ``double``, ``half``, ``bfloat``, ``i8`` …
+        strides: Element strides for (batch, row, column) of the matrix as ``ContractionSpec``
+            names them; zero and negative are allowed. For a fused operand they are a hint: the
+            smaller of the last two says along which axis its callback is asked for lanes.
+        signed: Whether an integer is sign-extended when the accumulator is wider.
+    """
+
+    dtype: str
+    strides: tuple[int, int, int]
+    signed: bool = True
+
+
+@dataclass(frozen=True)
+class Target:
+    """The facts about a processor that tile sizes depend on.
+
+    Attributes:
+        lanes: Floats in a vector register: 16, 8 or 4.
+        registers: Number of vector registers.
+        has_fma: Whether a fused multiply-add is one instruction.
+        has_half: Whether a conversion from ``half`` is one instruction.
+        l1_bytes: Data cache nearest to a core.
+        l2_bytes: Second-level cache of a core.
+    """
+
+    lanes: int = 4
+    registers: int = 16
+    has_fma: bool = False
+    has_half: bool = False
+    l1_bytes: int = 32 << 10
+    l2_bytes: int = 512 << 10
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of a vector register."""
+        return 4 * self.lanes
+
+
+AVX512 = Target(16, 32, has_fma=True, has_half=True, l1_bytes=48 << 10, l2_bytes=1 << 20)
+AVX2 = Target(8, 16, has_fma=True, has_half=True)
+NEON = Target(4, 32, has_fma=True, has_half=True)
+GENERIC = Target()
+
+
+@dataclass(frozen=True)
+class ContractionSpec:
+    """``C[b, i, j] = sum over p of A[b, i, p] * B[b, p, j]``, everything static.
+
+    Attributes:
+        batch: Number of independent products.
+        m: Rows of the result.
+        n: Columns of the result.
+        k: Length of the sum; 0 gives zeros.
+        a: Element (b, i, p) lies at ``a.strides . (b, i, p)``.
+        b: Element (b, p, j) lies at ``b.strides . (b, p, j)``.
+        accumulate: LLVM element type of products and sums.
+        target: The processor.
+        fused_a: Whether A's elements come from a callback in place of memory.
+        fused_b: The same for B.
+    """
+
+    batch: int
+    m: int
+    n: int
+    k: int
+    a: Matrix
+    b: Matrix
+    accumulate: str
+    target: Target
+    fused_a: bool = False
+    fused_b: bool = False
+
+    def transposed(self) -> ContractionSpec:
+        """The spec of the transposed result: roles and axes of A and B exchanged."""
+        a, b = (
+            replace(x, strides=(x.strides[0], x.strides[2], x.strides[1])) for x in (self.a, self.b)
+        )
+        return replace(
+            self, m=self.n, n=self.m, a=b, b=a, fused_a=self.fused_b, fused_b=self.fused_a
+        )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a contraction is computed. Prints as one line.
+
+    Attributes:
+        kind: ``outer``: tiles of rows x column vectors, A broadcast; ``dot``: lanes run along k.
+        swapped: Whether the transposed result is computed.
+        lanes: Logical vector length.
+        rows: Rows of the taller tiles.
+        vectors: Vectors across a tile (``dot``: columns held at once).
+        row_tiles: Number of tiles down the result.
+        tall_tiles: How many of them, the first ones, have ``rows`` rows; the others one fewer.
+        panel: Columns of a tile.
+        panels: Number of tiles across the result; the last may be narrower.
+        row_blocks: Blocks of whole tiles down the result; a task is one row block x column block.
+        column_blocks: Blocks of whole panels across the result.
+        k_block: Terms summed between two packings.
+        k_blocks: Number of such blocks.
+        pack_a: How A is packed, if it is.
+        pack_b: How B is packed, if it is.
+        resident: Whether packed columns serve the following tasks of a thread.
+    """
+
+    kind: Literal["outer", "dot"]
+    swapped: bool
+    lanes: int
+    rows: int
+    vectors: int
+    row_tiles: int
+    tall_tiles: int
+    panel: int
+    panels: int
+    row_blocks: int = 1
+    column_blocks: int = 1
+    k_block: int = 1
+    k_blocks: int = 1
+    pack_a: Literal["no", "along k", "along rows"] = "no"
+    pack_b: Literal["no", "copy", "transpose", "gather"] = "no"
+    resident: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind}{' swapped' if self.swapped else ''} tile {self.rows}x{self.vectors}"
+            f"x{self.lanes}, tiles {self.row_tiles}x{self.panels}, blocks {self.row_blocks}x"
+            f"{self.column_blocks}, k {self.k_blocks}x{self.k_block}, pack a {self.pack_a}, "
+            f"b {self.pack_b}{' resident' if self.resident else ''}"
+        )
+
+    @property
+    def block_rows(self) -> int:
+        """Most rows of a row block."""
+        return _ceil(self.row_tiles, self.row_blocks) * self.rows
+
+    @property
+    def block_panels(self) -> int:
+        """Most panels of a column block."""
+        return _ceil(self.panels, self.column_blocks)
+
+
+def flop_count(spec: ContractionSpec) -> int:
+    """Floating-point (or integer) operations of the contraction: two a term."""
+    return 2 * spec.batch * spec.m * spec.n * spec.k
+
+
+def contraction_tasks(spec: ContractionSpec) -> int:
+    """Number of independent tasks: a function of the spec alone; 0 for an empty result."""
+    if 0 in (spec.batch, spec.m, spec.n):
+        return 0
+    plan = choose_schedule(spec)
+    return spec.batch * plan.row_blocks * plan.column_blocks
+
+
+def packs_along_rows(matrix: Matrix) -> bool:
+    """Whether lanes run along the matrix's first axis (rows of A, terms k of B) when packed."""
+    return abs(matrix.strides[1]) < abs(matrix.strides[2])
+
+
+@functools.lru_cache(maxsize=4096)
+def choose_schedule(spec: ContractionSpec) -> Schedule:
+    """Choose tiles, packing, blocks and tasks of a contraction that is not empty.
+
+    Every estimate is in core cycles and depends on the spec alone, so tasks and the order of
+    every sum never depend on the number of threads.
+    """
+    if _sums_along_lanes(spec):
+        return _with_blocks(spec, _dot_tiles(spec))
+    if _is_column_of_rows(spec):
+        turned = spec.transposed()
+        return replace(_with_blocks(turned, _outer_tiles(turned)), swapped=True)
+    return _with_blocks(spec, _with_packing(spec, _outer_tiles(spec)))
+
+
+# --- kinds ---------------------------------------------------------------------------------------
+def _sums_along_lanes(spec: ContractionSpec) -> bool:
+    """Few rows or columns, both operands contiguous in k: read each once, lanes along k."""
+    contiguous = spec.a.strides[2] == 1 and spec.b.strides[1] == 1
+    fused = spec.fused_a or spec.fused_b
+    return contiguous and not fused and min(spec.m, spec.n) <= 4 and spec.k >= 32
+
+
+def _is_column_of_rows(spec: ContractionSpec) -> bool:
+    """One result column, A contiguous along rows: lanes run down the rows."""
+    fused = spec.fused_a or spec.fused_b
+    return spec.n == 1 and spec.a.strides[1] == 1 and not fused and spec.m > 1
+
+
+# --- tiles ---------------------------------------------------------------------------------------
+def _registers(spec: ContractionSpec, lanes: int) -> int:
+    """Registers of a logical vector of accumulators."""
+    return _ceil(lanes * element_bytes(spec.accumulate), spec.target.vector_bytes)
+
+
+def _most_rows(spec: ContractionSpec, width: int) -> int:
+    """Rows of accumulators of ``width`` registers beside their operands.
+
+    Either the row of B stays in registers and A passes through one, or the other way round.
+    """
+    free = spec.target.registers - 1 - (not spec.target.has_fma)
+    return max((free - width) // width, free // (width + 1))
+
+
+def _lanes(spec: ContractionSpec) -> int:
+    """16, halved while half holds every column or the registers would not hold two rows."""
+    lanes = 16
+    while lanes > 4 and (
+        2 * spec.n <= lanes or _most_rows(spec, _registers(spec, lanes)) < min(2, spec.m)
+    ):
+        lanes //= 2
+    return lanes
+
+
+def _tile_cycles(rows: int, width: int) -> float:
+    """Cycles a term of k costs a tile ``rows`` high and ``width`` registers wide."""
+    arithmetic = rows * width / FMA_PIPES
+    loads = (rows + width) / 2
+    return max(arithmetic, loads, FMA_LATENCY_CYCLES) + 0.05 * width
+
+
+def _outer_tiles(spec: ContractionSpec) -> Schedule:
+    """The tile whose estimated time, averaged over two and four threads, is least."""
+    lanes = _lanes(spec)
+    return min(
+        (
+            tiles
+            for vectors in range(1, min(MAX_VECTORS, _ceil(spec.n, lanes)) + 1)
+            for tiles in _row_splits(spec, lanes, vectors)
+        ),
+        key=lambda tiles: _tiles_cost(spec, tiles),
+    )
+
+
+def _row_splits(spec: ContractionSpec, lanes: int, vectors: int) -> list[Schedule]:
+    most = _most_rows(spec, vectors * _registers(spec, lanes))
+    if most < 1:
+        return []
+    fewest = _ceil(spec.m, most)
+    panel = vectors * lanes
+    return [
+        _tiles("outer", spec, lanes, vectors, tiles, panel)
+        for tiles in {fewest, min(spec.m, max(fewest, 2)), min(spec.m, max(fewest, 4))}
+    ]
+
+
+def _tiles(
+    kind: Literal["outer", "dot"],
+    spec: ContractionSpec,
+    lanes: int,
+    vectors: int,
+    tiles: int,
+    panel: int,
+) -> Schedule:
+    rows = _ceil(spec.m, tiles)
+    tall = spec.m - tiles * (rows - 1)
+    return Schedule(
+        kind, False, lanes, rows, vectors, tiles, tall, panel, _ceil(spec.n, panel)
+    )
+
+
+def _tiles_cost(spec: ContractionSpec, tiles: Schedule) -> float:
+    serial = spec.batch * _compute_cycles(spec, tiles)
+    units = spec.batch * tiles.row_tiles * tiles.panels
+    return serial * (_imbalance(units, 2) + _imbalance(units, 4))
+
+
+def _imbalance(units: int, threads: int) -> float:
+    """Time of equal ``units`` on ``threads``, relative to a perfect split."""
+    return _ceil(units, threads) * threads / units
+
+
+def _compute_cycles(spec: ContractionSpec, plan: Schedule) -> float:
+    """Estimated cycles of the tiles of one batch element."""
+    each = _registers(spec, plan.lanes)
+    last = _ceil(spec.n - (plan.panels - 1) * plan.panel, plan.lanes)
+    total = 0.0
+    for vectors, panels in ((plan.vectors, plan.panels - 1), (last, 1)):
+        for rows, tiles in (
+            (plan.rows, plan.tall_tiles),
+            (plan.rows - 1, plan.row_tiles - plan.tall_tiles),
+        ):
+            width = vectors * each
+            cost = _tile_cycles(rows, width) * spec.k + TILE_OVERHEAD_CYCLES + 2 * rows * width
+            total += cost * tiles * panels
+    return total
+
+
+def _dot_tiles(spec: ContractionSpec) -> Schedule:
+    """Accumulators of lanes along k for as many rows and columns as registers hold."""
+    lanes = min(16, 4 * spec.target.lanes)
+    budget = max(1, (spec.target.registers - 8) // _registers(spec, lanes))
+    if spec.m <= spec.n:
+        rows = min(spec.m, max(1, budget // 4), 4)
+        columns = _power_of_two(min(budget // rows, 16))
+        panel = min(16, spec.n)
+    else:
+        columns = panel = min(spec.n, 4)
+        columns = min(columns, max(1, budget // 2))
+        rows = min(spec.m, max(1, budget // columns), 8)
+    return _tiles("dot", spec, lanes, min(columns, panel), _ceil(spec.m, rows), panel)
+
+
+# --- packing -------------------------------------------------------------------------------------
+def _with_packing(spec: ContractionSpec, tiles: Schedule) -> Schedule:
+    pack_b = _pack_b(spec, tiles)
+    pack_a = _pack_a(spec, tiles)
+    k_block, k_blocks = max(1, spec.k), 1
+    if pack_a != "no" or pack_b != "no":
+        longest = K_BLOCK_BYTES // element_bytes(spec.accumulate)
+        k_blocks = max(1, _ceil(spec.k, longest + longest // 4))
+        k_block = _round_up(max(1, _ceil(spec.k, k_blocks)), 16 if k_blocks > 1 else 1)
+        k_blocks = max(1, _ceil(spec.k, k_block))
+    return replace(tiles, pack_a=pack_a, pack_b=pack_b, k_block=k_block, k_blocks=k_blocks)
+
+
+def _pack_a(spec: ContractionSpec, tiles: Schedule) -> Literal["no", "along k", "along rows"]:
+    along: Literal["along k", "along rows"] = (
+        "along rows" if packs_along_rows(spec.a) else "along k"
+    )
+    if spec.fused_a:
+        return along
+    if spec.a.dtype != spec.accumulate:
+        return along if tiles.panels * tiles.vectors > 4 else "no"
+    if tiles.panels < 4:
+        return "no"
+    stride = abs(spec.a.strides[2] if along == "along rows" else spec.a.strides[1])
+    stride_bytes = stride * element_bytes(spec.a.dtype)
+    unit = min(abs(spec.a.strides[1]), abs(spec.a.strides[2])) == 1
+    return along if not unit or _aliases(stride_bytes) else "no"
+
+
+def _aliases(stride_bytes: int) -> bool:
+    """Whether lines at this stride share so few cache sets that they evict each other."""
+    return stride_bytes % 2048 == 0
+
+
+def _pack_b(
+    spec: ContractionSpec, tiles: Schedule
+) -> Literal["no", "copy", "transpose", "gather"]:
+    along_k, along_columns = (abs(x) for x in spec.b.strides[1:])
+    if spec.fused_b:
+        if not packs_along_rows(spec.b):
+            return "copy"
+        return "transpose" if spec.k >= 4 else "gather"
+    if spec.b.strides[2] != 1:
+        along = along_k == 1 and spec.b.strides[1] == 1 and spec.k >= 4 and along_columns > 0
+        return "transpose" if along else "gather"
+    near = spec.k * along_k * element_bytes(spec.b.dtype) <= spec.target.l1_bytes // 3
+    same = spec.b.dtype == spec.accumulate
+    return "no" if tiles.row_tiles <= 2 or (near and same) else "copy"
+
+
+# --- blocks --------------------------------------------------------------------------------------
+def _with_blocks(spec: ContractionSpec, tiles: Schedule) -> Schedule:
+    """Cut the result into row x column blocks: the cheapest pair on one, two and four threads."""
+    tiles = replace(tiles, k_block=max(tiles.k_block, 1))
+    if tiles.k_blocks == 1:
+        tiles = replace(tiles, k_block=max(1, spec.k))
+    options = (
+        _with_residence(spec, replace(tiles, row_blocks=down, column_blocks=across))
+        for down in _splits(tiles.row_tiles)
+        for across in _splits(tiles.panels)
+    )
+    compute = _compute_cycles(spec, tiles)
+    return min(options, key=lambda plan: _blocks_cost(spec, plan, compute))
+
+
+def _splits(count: int) -> list[int]:
+    """Candidate numbers of blocks of ``count`` things."""
+    candidates = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
+    return [x for x in candidates if x <= count]
+
+
+def _with_residence(spec: ContractionSpec, plan: Schedule) -> Schedule:
+    width = plan.block_panels * plan.panel * element_bytes(spec.accumulate)
+    budget = RESIDENT_L2_MULTIPLE * spec.target.l2_bytes
+    return replace(plan, resident=plan.pack_b != "no" and spec.k * width <= budget)
+
+
+def _blocks_cost(spec: ContractionSpec, plan: Schedule, compute: float) -> float:
+    """Estimated cycles on one, two and four threads, summed."""
+    size = element_bytes(spec.accumulate)
+    tasks = spec.batch * plan.row_blocks * plan.column_blocks
+    a_cycles = 0.0 if plan.pack_a == "no" else spec.m * spec.k * _a_cycles(spec)
+    b_each = {"no": 0.0, "copy": COPY_CYCLES, "transpose": TRANSPOSE_CYCLES}
+    b_cycles = b_each.get(plan.pack_b, GATHER_CYCLES) * spec.n * spec.k / plan.column_blocks
+    block_bytes = plan.block_rows * plan.k_block * size
+    spill = max(0.0, block_bytes * 2 / spec.target.l2_bytes - 1) * 0.05
+    wide = plan.block_panels * plan.panel * plan.k_block * size
+    if plan.pack_b != "no" and not plan.resident:
+        spill += max(0.0, wide / (2 * spec.target.l2_bytes) - 1)
+    total = 0.0
+    for threads in (1, 2, 4):
+        packs = tasks
+        if plan.resident:
+            columns = spec.batch * plan.column_blocks
+            split = plan.row_blocks > 1 and columns % threads != 0
+            packs = columns + (threads - 1 if split else 0)
+        work = spec.batch * (compute * (1 + spill) + a_cycles * plan.column_blocks)
+        work += packs * b_cycles + tasks * TASK_OVERHEAD_CYCLES
+        total += work * _imbalance(tasks, threads)
+    return total
+
+
+def _a_cycles(spec: ContractionSpec) -> float:
+    unit = min(abs(spec.a.strides[1]), abs(spec.a.strides[2])) == 1
+    return COPY_CYCLES if unit or spec.fused_a else GATHER_CYCLES
+
+
+# --- arithmetic ----------------------------------------------------------------------------------
+def _ceil(x: int, y: int) -> int:
+    return -(-x // y)
+
+
+def _round_up(x: int, multiple: int) -> int:
+    return _ceil(x, multiple) * multiple
+
+
+def _power_of_two(x: int) -> int:
+    """Largest power of two not above ``x``, at least 1."""
+    return 1 << max(0, x.bit_length() - 1)
