@@ -6,7 +6,9 @@ Imports ``program`` only, so that a rule can be read knowing nothing else. Start
 from pullback.primitives import bitwise as bitwise
 from pullback.primitives import cast as cast
 from pullback.primitives import comparison as comparison
+from pullback.primitives import control as control
 from pullback.primitives import cumulative as cumulative
+from pullback.primitives import custom as custom
 from pullback.primitives import dot as dot
 from pullback.primitives import elementwise as elementwise
 from pullback.primitives import indexing as indexing

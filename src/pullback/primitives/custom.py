@@ -131,6 +131,11 @@ class CustomVjp(HoldsPrograms):
         """Interpret the primal program."""
         return tuple(interpret(self.primal, *operands))
 
+    def vjp(self, ct: Any, out: Any, *args: Any) -> Cotangents:
+        """Cotangents of the arguments."""
+        wanted = [i < self.arguments for i in range(len(args))]
+        return self.partial_vjp(ct, out, args, wanted)
+
     def partial_vjp(
         self,
         cts: Sequence[Value | None],
@@ -156,8 +161,8 @@ class CustomVjp(HoldsPrograms):
             if is_wanted and i >= self.arguments and var.type.dtype in FLOATING and var in read:
                 raise DifferentiationError(
                     f"the `custom_vjp` function {self.name_!r} uses a value {var.type} from "
-                    "outside that is being differentiated; its rule covers the arguments only: pass "
-                    "the value as an argument"
+                    "outside that is being differentiated; its rule covers the arguments only: "
+                    "pass the value as an argument"
                 )
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:

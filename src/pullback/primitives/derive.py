@@ -54,12 +54,13 @@ class HoldsPrograms(Primitive):
         The backward pass prefers this to ``vjp``: bodies are differentiated only where an asked
         for derivative passes through.
         """
-        rule = _find(_vjp_rules, self)
+        rule: VjpRule = _find(_vjp_rules, self)
         return rule(self, tuple(cts), tuple(outs), tuple(args), tuple(wanted))
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
         """Outputs and their tangents; a tangent that is None is a zero."""
-        return _find(_jvp_rules, self)(self, tuple(primals), tuple(tangents))
+        rule: JvpRule = _find(_jvp_rules, self)
+        return rule(self, tuple(primals), tuple(tangents))
 
 
 def _find(rules: dict[str, Any], primitive: Primitive) -> Any:
