@@ -18,6 +18,7 @@ from pullback.passes.cse import eliminate_common_subexpressions
 from pullback.passes.dce import eliminate_dead
 from pullback.passes.fold import fold_constants
 from pullback.passes.inline_calls import inline_calls
+from pullback.passes.merge_scans import merge_scans
 from pullback.passes.simplify import reassociate, simplify
 from pullback.program.core import Program
 from pullback.program.verify import verify
@@ -25,6 +26,7 @@ from pullback.program.verify import verify
 Numerics = Literal["strict", "fast"]
 
 PIPELINE: Final[tuple[Pass, ...]] = (
+    merge_scans,
     inline_calls,
     eliminate_dead,
     canonicalize,
