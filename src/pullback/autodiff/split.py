@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from pullback.program.core import Atom, Equation, Program, Var
 from pullback.program.primitive import CHEAP, LAYOUT
+
+#: How many cheap equations in a row are computed again to keep one value less.
+CHAIN: Final = 4
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -79,6 +83,7 @@ class _Splitter:
         self.free = {self.primals[i] for i in free}
         self.constants = {var for var, _ in joint.constants}
         self.invariant_inputs = [self.primals[i] for i in sorted(invariant or ())]
+        self.made_by = {v: eqn for eqn in joint.equations for v in eqn.outputs}
         self.unknown = _reached(joint, self.cotangents)
         self.varying = set(self.primals)
         if invariant is None:
@@ -107,7 +112,10 @@ class _Splitter:
             f"{self.joint.name}_backward",
         )
         extra = [v for v in residuals if v not in self.reusable]
-        position = {**{v: len(self.outputs) + k for k, v in enumerate(extra)}, **self.reusable}
+        position: dict[Atom, int] = {
+            **{v: len(self.outputs) + k for k, v in enumerate(extra)},
+            **self.reusable,
+        }
         return Split(
             forward=self._closure(self.primals, (*self.outputs, *extra), "forward"),
             saved=tuple(position[v] for v in residuals),
@@ -133,24 +141,29 @@ class _Splitter:
         """
         again = []
         for eqn in reversed(self.joint.equations):
-            if len(eqn.outputs) != 1 or eqn.output not in needed:
-                continue
-            if self._is_cheaper(eqn, needed):
+            if len(eqn.outputs) == 1 and eqn.output in needed and self._is_cheaper(eqn, needed):
                 again.append(eqn)
                 needed.discard(eqn.output)
                 needed.update(_vars(eqn.inputs))
         return again
 
     def _is_cheaper(self, eqn: Equation, needed: set[Var]) -> bool:
-        """Whether computing ``eqn`` again costs no more than a load and saves memory."""
-        operands = set(_vars(eqn.inputs))
-        if not (eqn.primitive.has(LAYOUT) or eqn.primitive.has(CHEAP)):
+        """Whether computing ``eqn`` again takes cheap equations only and less memory kept."""
+        if eqn.output in self.reusable or not _is_cheap(eqn):
             return False
-        kept = sum(v.type.nbytes for v in operands if not self._is_at_hand(v, needed))
-        return kept < eqn.output.type.nbytes and eqn.output not in self.reusable
+        return self._kept_for(eqn, needed, CHAIN) < eqn.output.type.nbytes
 
-    def _is_at_hand(self, v: Var, needed: set[Var]) -> bool:
-        return v in needed or v in self.free or v in self.constants or v not in self.varying
+    def _kept_for(self, eqn: Equation, needed: set[Var], chain: int) -> int:
+        """Bytes to keep beside ``needed`` to compute a cheap equation again."""
+        return sum(self._kept(v, needed, chain) for v in set(_vars(eqn.inputs)))
+
+    def _kept(self, v: Var, needed: set[Var], chain: int) -> int:
+        if v in needed or v in self.free or v in self.constants or v not in self.varying:
+            return 0
+        eqn = self.made_by.get(v)
+        if eqn is None or chain == 0 or not _is_cheap(eqn):
+            return v.type.nbytes
+        return min(v.type.nbytes, self._kept_for(eqn, needed, chain - 1))
 
     def _in_order(self, chosen: set[Var]) -> list[Var]:
         """``chosen`` in the order of definition, so that the result is the same every time."""
@@ -185,6 +198,10 @@ def program_of(
     used = {v for eqn in equations for v in _vars(eqn.inputs)} | set(_vars(outputs))
     constants = tuple((v, a) for v, a in program.constants if v in used)
     return Program(tuple(inputs), equations, outputs, constants, name)
+
+
+def _is_cheap(eqn: Equation) -> bool:
+    return eqn.primitive.has(LAYOUT) or eqn.primitive.has(CHEAP)
 
 
 def _vars(atoms: Iterable[Atom]) -> Iterable[Var]:
