@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pullback.api import Function, Run, grad, jvp
-from pullback.autodiff.cotangents import is_floating
+from pullback.autodiff.cotangents import fill, is_floating
 from pullback.control import scan
 from pullback.errors import DifferentiationError
 from pullback.primitives.cast import Convert
@@ -48,8 +48,8 @@ def jacrev(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         run = Run(f, args, kwargs, argnums, has_aux, rule="jacrev")
         _require_floating("jacrev", run)
-        rows = _over_basis(run.pull, [y.type for y in run.outs])
-        blocks = [_split(column, [y.type for y in run.outs]) for column in rows]
+        rows = over_basis(run.pull, [y.type for y in run.outs])
+        blocks = [split_blocks(column, [y.type for y in run.outs]) for column in rows]
         found = run.out_tree.unflatten(
             [run.like_arguments([column[i] for column in blocks]) for i in range(len(run.outs))]
         )
@@ -83,13 +83,13 @@ def jacfwd(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False)
         run = Run(f, args, kwargs, argnums, has_aux, rule="jacfwd")
         _require_floating("jacfwd", run)
         types = [x.type for x in run.leaves]
-        columns = _over_basis(run.push, types)
+        columns = over_basis(run.push, types)
         found = run.out_tree.unflatten(
             [
                 run.like_arguments(
                     [
                         _move_back(b, x.ndim)
-                        for b, x in zip(_split(column, types), types, strict=True)
+                        for b, x in zip(split_blocks(column, types), types, strict=True)
                     ]
                 )
                 for column in columns
@@ -150,7 +150,7 @@ def _require_floating(rule: str, run: Run) -> None:
             )
 
 
-def _over_basis(
+def over_basis(
     linear: Callable[[Sequence[Value]], list[Value]], types: Sequence[ArrayType]
 ) -> list[Value]:
     """Apply a linear map of arrays of ``types`` to each vector of their standard basis.
@@ -158,6 +158,9 @@ def _over_basis(
     Returns:
         The images, stacked along a new first axis of length ``sum of the sizes``.
     """
+    if sum(t.size for t in types) == 1:
+        single = [fill(t.size, t) for t in types]
+        return [Reshape((1, *y.shape))(y) for y in linear(single)]
     positions = Iota((sum(t.size for t in types),), int32, 0)()
 
     def step(_: None, position: Value) -> tuple[None, list[Value]]:
@@ -179,7 +182,7 @@ def _basis_vector(position: Value, types: Sequence[ArrayType]) -> list[Value]:
     return vector
 
 
-def _split(stacked: Value, types: Sequence[ArrayType]) -> list[Value]:
+def split_blocks(stacked: Value, types: Sequence[ArrayType]) -> list[Value]:
     """Cut the first axis into one part for each of ``types``, and give it that shape."""
     parts: list[Value] = []
     offset, rest = 0, stacked.shape[1:]

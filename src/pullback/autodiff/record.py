@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pullback.autodiff.cotangents import is_floating
 from pullback.autodiff.jvp import forward_pass
-from pullback.autodiff.vjp import backward_pass
+from pullback.autodiff.vjp import backward_pass, influence
 from pullback.program.core import Atom, Equation, Var
 from pullback.program.primitive import Primitive
 from pullback.program.source import current_origin, current_source
@@ -93,6 +93,11 @@ class Recording:
             place = made.key, made.source, made.origin
         self.equations.append(Equation(primitive, atoms, results, *place))
         self._tracked.update(id(y) for y in outputs if is_floating(y.type))
+
+    def depends(self, output: Value, source: Value) -> bool:
+        """Whether ``output`` depends differentiably on ``source``; both are tracked."""
+        active, _ = influence(self.equations, [self._vars[id(source)]])
+        return self._vars.get(id(output)) in active
 
     def backward(
         self, cotangents: Iterable[tuple[Value, Value | None]], wanted: Sequence[Value]

@@ -45,7 +45,7 @@ def backward_pass(
     Raises:
         DifferentiationError: a rule refuses. A note says which equation, and the user's line.
     """
-    active, influenced = _influenced(equations, wanted)
+    active, influenced = influence(equations, wanted)
     sums: dict[Atom, Value] = {}
     for output, ct in cotangents:
         if output in active and ct is not None:
@@ -64,7 +64,7 @@ def backward_pass(
     return [sums.get(x) for x in wanted]
 
 
-def _influenced(
+def influence(
     equations: Sequence[Equation], wanted: Collection[Atom]
 ) -> tuple[set[Atom], list[Equation]]:
     """Variables that ``wanted`` influences differentiably, and the equations that carry this on."""

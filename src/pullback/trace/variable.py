@@ -35,7 +35,10 @@ from pullback.types import as_dtype
 class ReadListener(Protocol):
     """What wants to hear of every variable that is read (a gradient tape)."""
 
-    builder: Builder | None
+    @property
+    def builder(self) -> Builder | None:
+        """Where variables are read that it wants to hear of."""
+        ...
 
     def note_read(self, variable: Variable, value: Value) -> None:
         """``variable`` was read and held ``value``."""
