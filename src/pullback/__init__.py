@@ -1,1 +1,89 @@
+"""A compiler for training neural networks by backpropagation.
+
+``pullback`` is an Array API namespace with transformations: ``grad``, ``vjp``, ``jvp``, ``jit`` and
+the rest under JAX's names, and ``GradientTape`` and ``Variable`` as in TensorFlow. Start with
+``jit`` and ``value_and_grad``; ``make_program`` shows what they do.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pullback import config, errors, tree
+from pullback import ops as _ops
+from pullback.api import grad, jvp, linearize, value_and_grad, vjp
+from pullback.control import (
+    associative_scan,
+    cond,
+    fori_loop,
+    map,
+    scan,
+    switch,
+    while_loop,
+)
+from pullback.custom import checkpoint, custom_vjp, pure_callback, stop_gradient
+from pullback.jacobians import hessian, hvp, jacfwd, jacobian, jacrev
+from pullback.jit import jit, make_program
+from pullback.ops import *  # noqa: F403
+from pullback.program.core import Program
+from pullback.program.source import layer_path
+from pullback.program.value import Array
+from pullback.tape import GradientTape
+from pullback.trace.variable import Variable
+from pullback.types import ArrayType
+
+if TYPE_CHECKING:
+    from pullback import testing
+
 __version__ = "0.1.0"
+
+#: Submodules that are imported when they are first used.
+_LAZY = frozenset({"testing"})
+
+__all__ = [
+    "Array",
+    "ArrayType",
+    "GradientTape",
+    "Program",
+    "Variable",
+    "associative_scan",
+    "checkpoint",
+    "cond",
+    "config",
+    "custom_vjp",
+    "errors",
+    "fori_loop",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jit",
+    "jvp",
+    "layer_path",
+    "linearize",
+    "make_program",
+    "map",
+    "pure_callback",
+    "scan",
+    "stop_gradient",
+    "switch",
+    "testing",
+    "tree",
+    "value_and_grad",
+    "vjp",
+    "while_loop",
+]
+__all__ += getattr(_ops, "__all__", [])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"pullback.{name}")
+    raise AttributeError(f"module 'pullback' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -13,7 +13,7 @@ from pullback import tree
 from pullback.autodiff.cotangents import add, is_floating, ones, zeros
 from pullback.autodiff.record import Recording
 from pullback.errors import ConfigurationError, DifferentiationError
-from pullback.jacobian import over_basis, split_blocks
+from pullback.jacobians import over_basis, split_blocks
 from pullback.program.builder import Builder
 from pullback.program.value import Value
 from pullback.trace.leaves import flatten_values, match_values
