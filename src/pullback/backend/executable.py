@@ -61,8 +61,11 @@ class Code:
             for c in data["constants"]
         ]
         return Code(
-            data["arena"], data["scratch"], {int(k): int(v) for k, v in data["shared"]},
-            constants, Cost(*data["cost"]),
+            data["arena"],
+            data["scratch"],
+            {int(k): int(v) for k, v in data["shared"]},
+            constants,
+            Cost(*data["cost"]),
         )
 
 
@@ -130,13 +133,16 @@ class _Frame:
 
     def __init__(self, code: Code, buffers: int, host: Any) -> None:
         self.arena = _aligned(code.arena_bytes)
-        self.scratch = _aligned(code.scratch_bytes * config.MAX_THREADS if code.scratch_bytes else 0)
+        self.scratch = _aligned(
+            code.scratch_bytes * config.MAX_THREADS if code.scratch_bytes else 0
+        )
         self.flag = np.zeros(1, np.int32)
         self.words = np.zeros(_STOP_WORDS, np.int32)
         self.host = np.array([ctypes.cast(host, ctypes.c_void_p).value or 0], np.uint64)
         self.table = array("Q", [0] * (5 + buffers))
-        for slot, cell in enumerate((self.flag, self.host_cell(), self.arena, self.scratch,
-                                     self.words)):
+        for slot, cell in enumerate(
+            (self.flag, self.host_cell(), self.arena, self.scratch, self.words)
+        ):
             self.table[slot] = id(cell) + _DATA_OFFSET
         self.table[1] = self.host.ctypes.data
         self.address = self.table.buffer_info()[0]
@@ -158,7 +164,11 @@ class Executable:
     """A compiled program: call it with NumPy arrays of the program's input types."""
 
     def __init__(
-        self, program: Program, code: Code, loaded: Loaded, name: str,
+        self,
+        program: Program,
+        code: Code,
+        loaded: Loaded,
+        name: str,
         host_calls: Sequence[tuple[Any, list[ArrayType], list[ArrayType]]] = (),
     ) -> None:
         self.name = name

@@ -185,6 +185,7 @@ class PrefixKernel:
     initial: Node
     accumulator: Node
     combined: Node
+    stored: Node
     store_buffer: Buffer
     store_offset: Affine
     provenance: Provenance

@@ -15,7 +15,7 @@ import numpy as np
 from pullback.kernels.core import Buffer, Node, Reduction
 from pullback.kernels.index import Affine, Dynamic, LoopVar, as_index
 from pullback.program.loops import PREDICATES, SCALAR_OPS, Index
-from pullback.types import ArrayType, DType, bool_, int64
+from pullback.types import ArrayType, DType, bool_, int64, uint64
 
 _COMMUTATIVE = frozenset({"add", "mul", "max", "min", "and", "or", "xor", "eq", "ne"})
 
@@ -129,6 +129,8 @@ class Expressions:
             return Affine(min(max(int(x.payload), low), high))
         if low >= high:
             return Affine(low)
+        if x.dtype == uint64:
+            x = self.op("min", x, self.constant(high, x.dtype))
         return Affine(0, ((Dynamic(self.cast(x, int64), low, high), 1),))
 
     def within(self, index: Any, low: int, high: int) -> Node:

@@ -109,6 +109,8 @@ class _Fuser:
         Variables are those behind index maps; 0 means: read anywhere.
         """
         found: dict[Var, int] = {}
+        if not any(v.type.size for v in eqn.outputs):
+            return found
         b = Expressions()
         shape = eqn.outputs[0].type.shape
         vars = b.fresh_vars(shape, frozenset())

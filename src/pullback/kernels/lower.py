@@ -258,14 +258,15 @@ class GroupLowering:
         if primitive.reverse:
             index[axis] = out.type.shape[axis] - 1 - step
         x = self.read(eqn.inputs[0], tuple(index))
-        accumulator = self.b.node("accumulator", x.dtype, (), None, frozenset(vars))
-        combined: Any = primitive.combine(self.b, accumulator, x)
         initial: Any = primitive.initial(self.b, x.dtype)
+        accumulator = self.b.node("accumulator", initial.dtype, (), None, frozenset(vars))
+        combined: Any = primitive.combine(self.b, accumulator, x)
+        stored = self.b.cast(combined, out.type.dtype)
         rows = tuple(v for v in vars if v is not vars[axis])
         target = self.storage[out]
         return [
             PrefixKernel(
-                self.name(), rows, vars[axis], x, initial, accumulator, combined, target.buffer,
+                self.name(), rows, vars[axis], x, initial, accumulator, combined, stored, target.buffer,
                 linear_index(index, out.type.shape) + target.offset, self.provenance(),
             )
         ]

@@ -50,8 +50,8 @@ def access_of(step: Step) -> Access:
     elif isinstance(step, ContractionKernel):
         stores, roots = step.stores, [step.a, step.b, *(s.value for s in step.stores)]
     elif isinstance(step, PrefixKernel):
-        stores = [Store(step.store_buffer, step.store_offset, step.combined)]
-        roots = [step.combined, step.initial]
+        stores = [Store(step.store_buffer, step.store_offset, step.stored)]
+        roots = [step.stored, step.combined, step.initial]
     elif isinstance(step, ScatterKernel):
         stores, roots = [step.store], [step.store.value, step.valid]
     else:

@@ -153,6 +153,8 @@ class _BlockScheduler:
         eqn = self.producer.get(atom)
         if eqn is None or not is_inline(eqn):
             return atom, 0
+        if not atom.type.size:
+            return None
         b = Expressions()
         vars = b.fresh_vars(atom.type.shape, frozenset())
         own = tuple(map(as_index, vars))
@@ -170,7 +172,7 @@ class _BlockScheduler:
             return eqn.primitive.lower(b, index, *operands)  # type: ignore[return-value]
 
         node = element(eqn, own)
-        if node.op != "probe" or not atom.type.size:
+        if node.op != "probe":
             return None
         var, index = node.payload
         shift = linear_index(index, var.type.shape) - linear_index(own, atom.type.shape)

@@ -7,7 +7,8 @@ from pullback.backend.llvm.emit import Function, Module, V, is_float, lanes_of
 from pullback.backend.llvm.expression import Writer
 from pullback.backend.llvm.gemm_schedule import AVX2, AVX512, GENERIC, NEON, ContractionSpec, Matrix
 from pullback.backend.llvm.gemm_schedule import Target as TileTarget
-from pullback.backend.llvm.scalar import element_type, is_narrow, memory_type
+from pullback.backend.llvm.narrow import narrow_float
+from pullback.backend.llvm.scalar import NARROW, element_type, is_narrow, memory_type
 from pullback.backend.llvm.target import Target
 from pullback.kernels.core import Buffer, ContractionKernel, Node
 from pullback.kernels.index import LoopVar
@@ -36,7 +37,8 @@ def contraction_spec(kernel: ContractionKernel, target: Target) -> ContractionSp
 def _matrix(operand: Node, vars: tuple[LoopVar, LoopVar, LoopVar]) -> Matrix:
     buffer, offset = operand.payload
     strides = tuple(offset.coefficient(v) if v.extent > 1 else 0 for v in vars)
-    return Matrix(memory_type(buffer.dtype), strides, buffer.dtype in SIGNED)  # type: ignore[arg-type]
+    dtype = NARROW.get(buffer.dtype) or memory_type(buffer.dtype)
+    return Matrix(dtype, strides, buffer.dtype in SIGNED)  # type: ignore[arg-type]
 
 
 def write_contraction_kernel(
@@ -95,7 +97,7 @@ class _Epilogue:
         w, kernel = self.w, self.kernel
         dtype = kernel.accumulator.dtype
         if is_narrow(dtype) and is_float(value.type):
-            value = w.f.convert("fptrunc", value, element_type(dtype))
+            value = narrow_float(w.f, value, NARROW[dtype])
         w.remember(kernel.accumulator, value)
         w.hoist(self.roots)
         values = [w.value(root) for root in self.roots]

@@ -74,6 +74,9 @@ class Module:
     functions: list[str] = field(default_factory=list)
     declarations: dict[str, str] = field(default_factory=dict)
     globals: dict[str, str] = field(default_factory=dict)
+    #: Whether the target has instructions for fused multiply-add and for ``half`` conversions.
+    has_fma: bool = True
+    has_half: bool = True
 
     def declare(self, name: str, result: str, arguments: tuple[str, ...]) -> None:
         """Declare an external function or an intrinsic (``name`` without ``@``)."""
@@ -172,6 +175,8 @@ class Function:
 
     def const_lanes(self, element: str, values: list[float] | list[int]) -> V:
         """A constant vector with these lanes."""
+        if len(values) == 1:
+            return self.const(element, values[0])
         items = ", ".join(f"{element} {constant_text(element, v)}" for v in values)
         return V(vector_type(len(values), element), f"<{items}>")
 
@@ -311,20 +316,31 @@ class Function:
 
     def masked_load(self, type: str, pointer: V, mask: V, fill: V | None = None) -> V:
         """Load the lanes whose mask bit is set, ``fill`` (default zero) in the others."""
+        if not type.startswith("<"):
+            # The intrinsics take vectors only: one lane is a vector of one.
+            single = self._single(fill) if fill is not None else None
+            loaded = self.masked_load(f"<1 x {type}>", pointer, self._single(mask), single)
+            return self.extract(loaded, 0)
         fill = fill or V(type, "zeroinitializer")
         name = f"llvm.masked.load.{mangle(type)}.p0"
-        mask_type = vector_type(lanes_of(type), "i1")
+        mask_type = f"<{lanes_of(type)} x i1>"
         self.module.declare(name, type, ("ptr", mask_type, type))
         align = element_bytes(type)
         return self.emit(type, f"call {type} @{name}(ptr align {align} {pointer.text}, {mask}, {fill})")
 
     def masked_store(self, value: V, pointer: V, mask: V) -> None:
         """Store the lanes whose mask bit is set."""
+        if not value.type.startswith("<"):
+            value, mask = self._single(value), self._single(mask)
         name = f"llvm.masked.store.{mangle(value.type)}.p0"
-        mask_type = vector_type(lanes_of(value.type), "i1")
+        mask_type = f"<{lanes_of(value.type)} x i1>"
         self.module.declare(name, "void", (value.type, "ptr", mask_type))
         align = element_bytes(value.type)
         self.raw(f"call void @{name}({value}, ptr align {align} {pointer.text}, {mask})")
+
+    def _single(self, x: V) -> V:
+        vec = f"<1 x {x.type}>"
+        return self.emit(vec, f"insertelement {vec} poison, {x}, i64 0")
 
     def lane_mask(self, active: V, lanes: int) -> V:
         """Mask whose first ``active`` (i64) lanes are set."""
@@ -382,4 +398,4 @@ def mangle(type: str) -> str:
     element = element_of(type)
     name = names.get(element, element)
     lanes = lanes_of(type)
-    return f"v{lanes}{name}" if lanes > 1 else name
+    return f"v{lanes}{name}" if type.startswith("<") else name

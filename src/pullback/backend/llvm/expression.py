@@ -21,6 +21,7 @@ from pullback.backend.llvm.emit import (
     vector_type,
 )
 from pullback.backend.llvm.scalar import (
+    constant,
     element_type,
     emit_cast,
     emit_integer_cast,
@@ -31,7 +32,7 @@ from pullback.backend.llvm.scalar import (
 from pullback.kernels.core import Buffer, Node, Reduction
 from pullback.kernels.expression import topological
 from pullback.kernels.index import Affine, Dynamic, LoopVar, Remainder
-from pullback.types import DType, bool_, float32, int64
+from pullback.types import FLOATING, DType, bool_, float32, int64
 
 LANES = 16
 
@@ -318,7 +319,7 @@ class Writer:
     def value(self, node: Node) -> V:
         """The node's value: computed now unless an enclosing scope knows it."""
         if node.op == "constant":
-            return self.f.const(element_type(node.dtype), node.payload)
+            return constant(self.f, element_type(node.dtype), node.dtype, node.payload)
         found = self.known(node)
         if found is not None:
             return found
@@ -435,8 +436,8 @@ def is_better(f: Function, opcode: str, dtype: DType, value: V, best: V) -> V:
     """Whether ``value`` replaces ``best`` in an arg-reduction: the first nan wins."""
     compare = "gt" if opcode == "max" else "lt"
     better = emit_op(f, compare, dtype, [value, best])
-    if dtype.kind not in "fV":
+    if dtype not in FLOATING:
         return better
-    value_nan, best_nan = f.compare("uno", value, value), f.compare("uno", best, best)
+    value_nan, best_nan = (emit_op(f, "ne", dtype, [x, x]) for x in (value, best))
     first_nan = f.binary("and", value_nan, f.binary("xor", best_nan, f.const(best_nan.type, True)))
     return f.binary("or", better, first_nan)

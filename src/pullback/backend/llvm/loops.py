@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pullback.backend.llvm.emit import Function, Module, V, lanes_of, vector_type
 from pullback.backend.llvm.expression import LANES, Writer, is_better
-from pullback.backend.llvm.scalar import element_type, emit_op
+from pullback.backend.llvm.scalar import constant, element_type, emit_op
 from pullback.kernels.core import (
     Buffer,
     LoopKernel,
@@ -209,7 +209,8 @@ class _Accumulator:
             self.slots[lanes] = (slot, where)
             return
         slot = f.alloca(type)
-        f.store(f.const(type, identity(self.reduction.opcode, self.dtype)), slot, align=64)
+        neutral = identity(self.reduction.opcode, self.dtype)
+        f.store(constant(f, type, self.dtype, neutral), slot, align=64)
         self.slots[lanes] = (slot, None)
 
     def widen(self, lanes: int) -> None:
@@ -378,7 +379,7 @@ def _write_running(w: Writer, kernel: PrefixKernel, lanes: int) -> None:
         w.remember(kernel.accumulator, f.load(type, slot, align=64))
         new = f.splat(w.value(kernel.combined), lanes)
         f.store(new, slot, align=64)
-        w.store(kernel.store_buffer, kernel.store_offset, new)
+        w.store(kernel.store_buffer, kernel.store_offset, w.value(kernel.stored))
 
 
 def write_scatter_kernel(module: Module, name: str, kernel: ScatterKernel) -> list[Buffer]:

@@ -88,7 +88,10 @@ class ProgramWriter:
 
     def write(self) -> str:
         """The module's text."""
-        self.module.has_fma = self.target.has_fma  # type: ignore[attr-defined]
+        self.module.has_fma = self.target.has_fma
+        self.module.has_half = self.target.name in ("avx512", "avx2") or (
+            self.target.machine in ("aarch64", "arm64")
+        )
         self._write_kernels(self.lowered.block)
         self.scratch_bytes = -(-self.scratch_bytes // SCRATCH_ROUND) * SCRATCH_ROUND
         _Main(self).write()

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from pullback.backend.llvm.emit import Function, V, element_of, is_float, lanes_of, vector_type
+from pullback.backend.llvm.narrow import narrow_double, narrow_float, widen_narrow
 from pullback.types import (
     FLOATING,
     SIGNED,
@@ -21,12 +24,20 @@ from pullback.types import (
 )
 
 ELEMENTS: dict[DType, str] = {
-    bool_: "i1", float16: "half", bfloat16: "bfloat", float32: "float", float64: "double",
+    bool_: "i1", float16: "i16", bfloat16: "i16", float32: "float", float64: "double",
 }  # fmt: skip
+NARROW: dict[DType, str] = {float16: "half", bfloat16: "bfloat"}
+
+
+def constant(f: Function, type: str, dtype: DType, value: float | int | bool) -> V:
+    """``value`` as a constant of ``dtype``, in every lane of ``type``."""
+    if is_narrow(dtype):
+        return f.const(type, int(np.asarray(value).astype(dtype).view(np.int16)))
+    return f.const(type, value)
 
 
 def element_type(dtype: DType) -> str:
-    """LLVM's type of an element in a register."""
+    """LLVM's type of an element in a register; the 16-bit floats are their bits."""
     return ELEMENTS.get(dtype) or f"i{dtype.itemsize * 8}"
 
 
@@ -55,19 +66,35 @@ def emit_op(f: Function, opcode: str, dtype: DType, args: list[V]) -> V:
     lanes = max(lanes_of(a.type) for a in args)
     args = [f.splat(a, lanes) for a in args]
     if is_narrow(dtype):
-        return _emit_narrow(f, opcode, args)
+        return _emit_narrow(f, opcode, dtype, args)
     if dtype in FLOATING:
         return _emit_float(f, opcode, args)
     return _emit_integer(f, opcode, dtype, args)
 
 
-def _emit_narrow(f: Function, opcode: str, args: list[V]) -> V:
-    if opcode in ("neg", "abs", "copysign", "nextafter"):
-        return _emit_float(f, opcode, args)
-    narrow = element_of(args[0].type)
-    wide = [f.convert("fpext", a, "float") for a in args]
+def _emit_narrow(f: Function, opcode: str, dtype: DType, args: list[V]) -> V:
+    narrow = NARROW[dtype]
+    if opcode == "nextafter":
+        return _narrow_nextafter(f, narrow, *args)
+    wide = [widen_narrow(f, a, narrow) for a in args]
     result = _emit_float(f, opcode, wide)
-    return f.convert("fptrunc", result, narrow) if is_float(result.type) else result
+    return narrow_float(f, result, narrow) if is_float(result.type) else result
+
+
+def _narrow_nextafter(f: Function, narrow: str, x: V, y: V) -> V:
+    """One step of the bits towards ``y``; from zero to the smallest number of y's sign."""
+    wide_x, wide_y = widen_narrow(f, x, narrow), widen_narrow(f, y, narrow)
+    is_nan = f.compare("uno", wide_x, wide_y)
+    equal = f.compare("oeq", wide_x, wide_y)
+    up = f.compare("olt", wide_x, wide_y)
+    negative = f.compare("slt", x, f.const(x.type, 0))
+    away = f.binary("xor", up, negative)
+    step = f.select(away, f.const(x.type, 1), f.const(x.type, -1))
+    is_zero = f.compare("oeq", wide_x, f.const(wide_x.type, 0.0))
+    smallest = f.select(up, f.const(x.type, 1), f.const(x.type, -(2**15) + 1))
+    moved = f.select(is_zero, smallest, f.add(x, step))
+    nan = f.const(x.type, 0x7E00 if narrow == "half" else 0x7FC0)
+    return f.select(is_nan, nan, f.select(equal, y, moved))
 
 
 def _emit_float(f: Function, opcode: str, args: list[V]) -> V:
@@ -211,15 +238,12 @@ def emit_cast(f: Function, x: V, source: DType, target: DType) -> V:
     """Convert as NumPy's ``astype``; float to integer saturates, nan gives 0."""
     to = element_type(target)
     if target == bool_:
-        zero = f.const(x.type, 0)
-        return f.compare("une" if source in FLOATING else "ne", x, zero)
+        zero = constant(f, x.type, source, 0)
+        return emit_op(f, "ne", source, [x, zero])
     if source in FLOATING and target in FLOATING:
-        if is_narrow(source) and is_narrow(target):
-            x = f.convert("fpext", x, "float")
-        wider = target.itemsize > source.itemsize or (is_narrow(source) and not is_narrow(target))
-        return f.convert("fpext" if wider else "fptrunc", x, to)
+        return _cast_float(f, x, source, target, to)
     if source in FLOATING:
-        wide = f.convert("fpext", x, "float") if is_narrow(source) else x
+        wide = widen_narrow(f, x, NARROW[source]) if is_narrow(source) else x
         name = "fptosi.sat" if target in SIGNED else "fptoui.sat"
         result = vector_type(lanes_of(x.type), to)
         from pullback.backend.llvm.emit import mangle
@@ -228,9 +252,21 @@ def emit_cast(f: Function, x: V, source: DType, target: DType) -> V:
     if target in FLOATING:
         instruction = "sitofp" if source in SIGNED else "uitofp"
         if is_narrow(target):
-            return f.convert("fptrunc", f.convert(instruction, x, "float"), to)
+            return narrow_float(f, f.convert(instruction, x, "float"), NARROW[target])
         return f.convert(instruction, x, to)
     return emit_integer_cast(f, x, source, to)
+
+
+def _cast_float(f: Function, x: V, source: DType, target: DType, to: str) -> V:
+    if is_narrow(source):
+        wide = widen_narrow(f, x, NARROW[source])
+        if is_narrow(target):
+            return narrow_float(f, wide, NARROW[target])
+        return f.convert("fpext", wide, to)
+    if is_narrow(target):
+        narrow = narrow_double if source == float64 else narrow_float
+        return narrow(f, x, NARROW[target])
+    return f.convert("fpext" if target.itemsize > source.itemsize else "fptrunc", x, to)
 
 
 def emit_integer_cast(f: Function, x: V, source: DType, to: str) -> V:
