@@ -93,7 +93,7 @@ def test_defaultdict_keeps_its_factory():
 def test_a_registered_class_keeps_its_meta():
     box = tree.map(lambda leaf: leaf * 10, Box({"a": 1}, "red"))
 
-    assert ({"a": 10}, "red") == (box.content, box.label)
+    assert (box.content, box.label) == ({"a": 10}, "red")
 
 
 def test_a_dataclass_with_static_field_keeps_it():
@@ -109,8 +109,8 @@ def test_register_dataclass_takes_fields_by_name():
 
     found, treedef = tree.flatten(Plain([1, 2], 7))
 
-    assert [1, 2] == found
-    assert 7 == treedef.unflatten(found).size
+    assert found == [1, 2]
+    assert treedef.unflatten(found).size == 7
 
 
 def test_registration_refuses_what_it_cannot_do():
@@ -132,19 +132,21 @@ def test_a_subclass_of_a_node_class_is_a_leaf():
 def test_is_leaf_stops_descending():
     given = {"a": (1, 2), "b": [3, None]}
 
-    assert [(1, 2), 3] == tree.leaves(given, is_leaf=lambda x: isinstance(x, tuple))
-    assert [(1, 2), 3, None] == tree.leaves(
-        given, is_leaf=lambda x: isinstance(x, tuple) or x is None
-    )
-    assert {"a": 2, "b": [1, None]} == tree.map(
+    assert tree.leaves(given, is_leaf=lambda x: isinstance(x, tuple)) == [(1, 2), 3]
+    assert tree.leaves(given, is_leaf=lambda x: isinstance(x, tuple) or x is None) == [
+        (1, 2),
+        3,
+        None,
+    ]
+    assert tree.map(
         lambda x: len(x) if isinstance(x, tuple) else 1,
         given,
         is_leaf=lambda x: isinstance(x, tuple),
-    )
+    ) == {"a": 2, "b": [1, None]}
 
 
 def test_map_takes_subtrees_of_the_other_trees():
-    assert {"a": (1, [2, 3])} == tree.map(lambda x, y: (x, y), {"a": 1}, {"a": [2, 3]})
+    assert tree.map(lambda x, y: (x, y), {"a": 1}, {"a": [2, 3]}) == {"a": (1, [2, 3])}
 
 
 @pytest.mark.parametrize(
@@ -180,8 +182,8 @@ def test_keys_that_cannot_be_sorted_are_refused():
 
 
 def test_reduce_and_all():
-    assert 10 == tree.reduce(lambda x, y: x + y, {"b": 4, "a": [1, 2, 3]})
-    assert 11 == tree.reduce(lambda x, y: x + y, [10], 1)
+    assert tree.reduce(lambda x, y: x + y, {"b": 4, "a": [1, 2, 3]}) == 10
+    assert tree.reduce(lambda x, y: x + y, [10], 1) == 11
     assert tree.all([True, {"a": 1}])
     assert not tree.all([True, {"a": 0}])
     assert tree.all(None)
@@ -191,8 +193,8 @@ def test_transpose_turns_trees_inside_out():
     given = [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
     outer, inner = tree.structure([0, 0]), tree.structure({"a": 0, "b": 0})
 
-    assert {"a": [1, 3], "b": [2, 4]} == tree.transpose(outer, inner, given)
-    assert {"a": [1, 3], "b": [2, 4]} == tree.transpose(outer, None, given)
+    assert tree.transpose(outer, inner, given) == {"a": [1, 3], "b": [2, 4]}
+    assert tree.transpose(outer, None, given) == {"a": [1, 3], "b": [2, 4]}
     with pytest.raises(TreeError, match="trees differ"):
         tree.transpose(outer, inner, [{"a": 1, "b": 2}, {"a": 3}])
 
@@ -202,24 +204,25 @@ def test_paths_read_like_python():
 
     found = tree.leaves_with_path(given)
 
-    assert [
+    assert [(tree.path_string(path), leaf) for path, leaf in found] == [
         ("['layers'][0].weight", 1),
         ("['layers'][0].bias[0]", 2),
         ("['layers'][0].bias[1]", 3),
         ("['point'].x", 4),
-    ] == [(tree.path_string(path), leaf) for path, leaf in found]
-    assert {"a": "['a']", "b": ["['b'][0]"]} == tree.map_with_path(
-        lambda path, leaf: tree.path_string(path), {"a": 1, "b": [2]}
-    )
-    assert "the root" == tree.path_string(())
+    ]
+    assert tree.map_with_path(lambda path, leaf: tree.path_string(path), {"a": 1, "b": [2]}) == {
+        "a": "['a']",
+        "b": ["['b'][0]"],
+    }
+    assert tree.path_string(()) == "the root"
 
 
 def test_children_are_structures():
     treedef = tree.structure(((1, 2), {"a": 3}))
 
-    assert ["(*, *)", "{'a': *}"] == [str(child) for child in treedef.children()]
-    assert [2, 1] == [child.num_leaves for child in treedef.children()]
-    assert [] == tree.structure(1).children()
+    assert [str(child) for child in treedef.children()] == ["(*, *)", "{'a': *}"]
+    assert [child.num_leaves for child in treedef.children()] == [2, 1]
+    assert tree.structure(1).children() == []
 
 
 def test_deep_trees_keep_their_structure():
@@ -227,5 +230,5 @@ def test_deep_trees_keep_their_structure():
     for _ in range(200):
         given = [given]
 
-    assert [0] == tree.leaves(given)
+    assert tree.leaves(given) == [0]
     assert given == tree.map(lambda leaf: leaf, given)

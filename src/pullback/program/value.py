@@ -38,7 +38,6 @@ class Value:
 
     __slots__ = ("__weakref__", "type", "weak")
     __array_priority__ = 1000
-    __array_ufunc__ = None  # so that `numpy_array + value` asks us
 
     type: ArrayType
     #: Made from Python scalars alone: takes the other operand's dtype in promotion.
@@ -88,6 +87,15 @@ class Value:
         if name in PROPERTIES:
             return method(self)
         return method.__get__(self)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        # `numpy_array + value` comes here; `numpy.sin(value)` too, and gives a NumPy array.
+        name = UFUNC_OPERATORS.get(ufunc.__name__)
+        if name is not None and method == "__call__" and not kwargs:
+            return _binary(name, *inputs)
+        return getattr(ufunc, method)(
+            *(np.asarray(x) if isinstance(x, Value) else x for x in inputs), **kwargs
+        )
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return METHODS["__array_namespace__"](self, api_version=api_version)
@@ -214,6 +222,21 @@ class Value:
 
 #: Names in ``METHODS`` that are read as attributes, without a call.
 PROPERTIES: set[str] = {"T", "mT", "at", "device", "nbytes", "itemsize"}
+
+
+#: The operators among NumPy's ufuncs, and their names in ``METHODS``.
+UFUNC_OPERATORS: dict[str, str] = {
+    "power": "pow",
+    "left_shift": "bitwise_left_shift",
+    "right_shift": "bitwise_right_shift",
+} | {
+    name: name
+    for name in (
+        *("add", "subtract", "multiply", "divide", "floor_divide", "remainder", "matmul"),
+        *("bitwise_and", "bitwise_or", "bitwise_xor"),
+        *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
+    )
+}
 
 
 def _binary(name: str, x: Any, y: Any) -> Any:
@@ -419,7 +442,7 @@ def _evaluate(primitive: Primitive, inputs: tuple[Value, ...]) -> tuple[tuple[Va
             raise leaked(x)
     types = primitive.infer(*(x.type for x in inputs))
     with np.errstate(all="ignore"):
-        result = primitive.evaluate(*(x._data for x in inputs))  # type: ignore[attr-defined]
+        result = primitive.evaluate(*(x._data for x in inputs))
     if isinstance(types, tuple):
         return tuple(Array(np.asarray(r)) for r in result), True
     return (Array(np.asarray(result, types.dtype)),), False

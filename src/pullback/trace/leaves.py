@@ -11,8 +11,9 @@ from typing import Any
 
 from pullback import tree
 from pullback.errors import DTypeError, ShapeError, TreeError
+from pullback.primitives.operators import astype
 from pullback.program.core import NDArray
-from pullback.program.value import METHODS, Array, Value, as_value, is_array_like
+from pullback.program.value import Array, Value, as_value, is_array_like
 from pullback.tree import TreeDef
 from pullback.types import ArrayType
 
@@ -80,7 +81,7 @@ def match_values(
         name = functools.partial(leaf_name, root, treedef, i)
         value = as_leaf(x, name)
         if value.weak and value.dtype != expected.dtype:
-            value = METHODS["astype"](value, expected.dtype)
+            value = astype(value, expected.dtype)
         if value.type != expected:
             kind = ShapeError if value.shape != expected.shape else DTypeError
             raise kind(f"{name()} is {value.type}, expected {expected}")

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from pullback.errors import DTypeError, LeakedTracerError, PullbackError, ShapeError
+from pullback.primitives.operators import astype
 from pullback.program.builder import Builder
 from pullback.program.core import NDArray
 from pullback.program.source import current_source
 from pullback.program.value import (
-    METHODS,
     STACKS,
     Array,
     Value,
@@ -146,7 +146,7 @@ class Variable(Value):
 
     def _checked(self, value: Value) -> Value:
         if value.weak and value.dtype != self.dtype:
-            value = METHODS["astype"](value, self.dtype)
+            value = astype(value, self.dtype)
         if value.type == self.type:
             return value
         kind, mend = (
