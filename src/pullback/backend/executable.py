@@ -29,6 +29,9 @@ from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, type_of
 #: A NumPy array object keeps its data pointer right after Python's object header.
 _DATA_OFFSET = object.__basicsize__
 _STOP_WORDS = 64
+#: Slots of the context before the buffers' pointers; ``backend.llvm.program`` has their names.
+FIRST_BUFFER = 6
+MAX_PROFILED = 4096
 _HostPrototype = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)
 
 
@@ -139,18 +142,13 @@ class _Frame:
         self.flag = np.zeros(1, np.int32)
         self.words = np.zeros(_STOP_WORDS, np.int32)
         self.host = np.array([ctypes.cast(host, ctypes.c_void_p).value or 0], np.uint64)
-        self.table = array("Q", [0] * (5 + buffers))
-        for slot, cell in enumerate(
-            (self.flag, self.host_cell(), self.arena, self.scratch, self.words)
-        ):
+        self.profile = np.zeros(MAX_PROFILED, np.int64)
+        self.table = array("Q", [0] * (FIRST_BUFFER + buffers))
+        cells = (self.flag, self.host, self.arena, self.scratch, self.words, self.profile)
+        for slot, cell in enumerate(cells):
             self.table[slot] = id(cell) + _DATA_OFFSET
-        self.table[1] = self.host.ctypes.data
         self.address = self.table.buffer_info()[0]
         self.flag_address = self.flag.ctypes.data
-
-    def host_cell(self) -> NDArray:
-        """The array whose element is the host callback's address."""
-        return self.host
 
 
 def _aligned(size: int) -> NDArray:
@@ -182,7 +180,7 @@ class Executable:
         self._outputs = [
             (code.shared.get(j), t.shape, t.dtype) for j, t in enumerate(self.output_types)
         ]
-        self._first_output = 5 + self._inputs
+        self._constants = [np.ascontiguousarray(c) for c in code.constants]
         self._donated = frozenset(code.shared.values())
         self._host = _HostCalls(host_calls)
         self._callback = _HostPrototype(self._host) if host_calls else None
@@ -203,11 +201,12 @@ class Executable:
         if len(arrays) != self._inputs:
             raise TypeError(f"{self.name} takes {self._inputs} arrays, got {len(arrays)}")
         kept = None
-        slot = 5
+        slot = FIRST_BUFFER
         for x in arrays:
             if not x.flags.c_contiguous:
                 kept = kept or list(arrays)
-                x = kept[slot - 5] = self._contiguous(slot - 5, x)
+                position = slot - FIRST_BUFFER
+                x = kept[position] = self._contiguous(position, x)
             table[slot] = id(x) + _DATA_OFFSET
             slot += 1
         results = []
@@ -254,11 +253,10 @@ class Executable:
         return np.ascontiguousarray(x)
 
     def _new_frame(self) -> _Frame:
-        buffers = self._inputs + len(self._outputs) + len(self._code.constants)
+        buffers = self._inputs + len(self._outputs) + len(self._constants)
         frame = _Frame(self._code, buffers, self._callback or 0)
         self._host.flags.append(frame.flag)
-        first = 5 + self._inputs + len(self._outputs)
-        self._constants = [np.ascontiguousarray(c) for c in self._code.constants]
+        first = FIRST_BUFFER + self._inputs + len(self._outputs)
         for i, constant in enumerate(self._constants):
             frame.table[first + i] = id(constant) + _DATA_OFFSET
         return frame

@@ -67,9 +67,12 @@ class Expressions:
 
     @contextlib.contextmanager
     def inside(self, index: Index) -> Iterator[None]:
-        """While a rule is asked for the element at ``index``, its counters are in use."""
-        outer = self._active[-1] if self._active else frozenset()
-        self._active.append(outer.union(*(as_index(i).free for i in index)))
+        """While a rule is asked for the element at ``index``, its counters are in use.
+
+        Only these: a value that depends on fewer counters is then written with the same loops,
+        and so is the same node, wherever it is asked for.
+        """
+        self._active.append(frozenset().union(*(as_index(i).free for i in index)))
         try:
             yield
         finally:
@@ -149,8 +152,11 @@ class Expressions:
         used = self._active[-1] if self._active else frozenset()
         vars = self.fresh_vars(extents, used)
         index = tuple(as_index(v) for v in vars)
-        with self.inside(tuple(Affine(0, ((v, 1),)) for v in vars)):
+        self._active.append(used.union(vars))
+        try:
             return vars, body(index)
+        finally:
+            self._active.pop()
 
     def reduce(
         self, opcode: str, extents: tuple[int, ...], body: Callable[[Index], Any], initial: Any

@@ -90,6 +90,7 @@ class _Fuser:
         self.group_of: dict[Var, Group] = {}
         self.ancestors: list[int] = []  # bit set of group numbers, by group number
         self.alive: set[int] = set()
+        self.stored: set[Var] = set()
 
     def run(self) -> Fusion:
         for eqn in self.program.equations:
@@ -257,15 +258,17 @@ class _Fuser:
         for group in fusion.groups:
             if group.heavy is not None and not group.is_contraction:
                 forced.update(group.heavy.outputs)
-        for var in forced:
-            fusion.stored.add(var)
-        cost: dict[Var, int] = {}
+            elif group.heavy is not None:
+                operands = [v for a in group.heavy.inputs for v in self._behind(a)]
+                forced.update(v for v in operands if v in self.group_of)
+        fusion.stored.update(forced)
+        self.stored = fusion.stored
         for group in fusion.groups:
             for eqn in group.equations:
                 for var in self.alignment(eqn):
-                    owner = self.group_of.get(var)
-                    needed = owner is not None and (owner is not group or group.heavy is eqn)
-                    if needed and self._recompute_cost(var, cost) > RECOMPUTE_OPS:
+                    if self.group_of.get(var, group) is not group and (
+                        self._recompute_cost(var) > RECOMPUTE_OPS
+                    ):
                         fusion.stored.add(var)
         # A cheap value that was not stored is computed again from its own operands: these may
         # live in other groups, and then they must be stored. Repeat until nothing changes.
@@ -280,27 +283,23 @@ class _Fuser:
                         fusion.stored.add(var)
                         changed = True
 
-    def _recompute_cost(self, var: Var, cost: dict[Var, int]) -> int:
-        """Cheap operations needed to compute ``var`` again; infinite if one is not cheap."""
-        if var not in self.producer or var in self.forced:
-            return 0 if var not in self.producer else RECOMPUTE_OPS + 1
-        if var not in cost:
-            eqn = self.producer[var]
-            own = 0 if is_inline(eqn) else 1
-            if is_heavy(eqn) or not (own == 0 or eqn.primitive.has(Trait.CHEAP)):
-                cost[var] = RECOMPUTE_OPS + 1
-            else:
-                parts = [
-                    self._recompute_cost(a, cost) if not self._is_stored_anyway(a) else 0
-                    for a in eqn.inputs
-                    if isinstance(a, Var)
-                ]
-                cost[var] = own + sum(parts)
-        return cost[var]
-
-    def _is_stored_anyway(self, var: Var) -> bool:
+    def _recompute_cost(self, var: Var, limit: int = RECOMPUTE_OPS) -> int:
+        """Cheap operations needed to compute ``var`` from memory; over ``limit``: too many."""
         eqn = self.producer.get(var)
-        return var in self.forced or (eqn is not None and is_heavy(eqn))
+        if eqn is None or var in self.stored:
+            return 0
+        if is_inline(eqn):
+            own = 0
+        elif eqn.primitive.has(Trait.CHEAP) and not is_heavy(eqn):
+            own = 1
+        else:
+            return limit + 1
+        for atom in eqn.inputs:
+            if own > limit:
+                break
+            if isinstance(atom, Var):
+                own += self._recompute_cost(atom, limit - own)
+        return own
 
     def _reads_of_group(self, fusion: Fusion, group: Group) -> set[Var]:
         """Variables whose memory the group's kernel reads."""
@@ -314,14 +313,10 @@ class _Fuser:
                 continue
             seen.add(var)
             eqn = self.producer.get(var)
-            stored = var in fusion.stored or eqn is None or is_heavy(eqn)
-            if stored or self._recompute_cost(var, {}) > RECOMPUTE_OPS:
+            if eqn is None or not 0 < self._recompute_cost(var) <= RECOMPUTE_OPS:
                 result.add(var)
             else:
                 stack.extend(v for a in eqn.inputs for v in self._behind(a))
-        if group.is_contraction and group.heavy is not None:
-            for a in group.heavy.inputs:
-                result.update(v for v in self._behind(a) if v in self.group_of)
         return result
 
 

@@ -39,8 +39,8 @@ from pullback.kernels.memory import access_of
 from pullback.kernels.schedule import Lowered
 
 #: Slots of the context before the buffers' pointers.
-ABORT, HOST, ARENA, SCRATCH, STOP = range(5)
-FIRST_BUFFER = 5
+ABORT, HOST, ARENA, SCRATCH, STOP, PROFILE = range(6)
+FIRST_BUFFER = 6
 #: Bytes of a thread's scratch are rounded up to this, so that threads never share a cache line.
 SCRATCH_ROUND = 4096
 
@@ -81,6 +81,7 @@ class ProgramWriter:
 
     lowered: Lowered
     target: Target
+    profile: bool = False
     module: Module = field(default_factory=Module)
     scratch_bytes: int = 0
     functions: dict[Step, KernelFunction] = field(default_factory=dict)
@@ -257,14 +258,32 @@ class _Main:
         f = self.f
         pointers = [self._pointer(b) for b in function.buffers]
         tasks = V("i64", str(function.tasks))
+        start = self._clock() if self.program.profile else None
         if alone:
             with f.when(self.is_first):
                 self._call(function, pointers, V("i64", "0"), tasks)
+            self._note_time(start, step)
             return
         begin = f.binary("udiv", f.mul(self.thread, tasks), self.threads)
         after = f.add(self.thread, V("i64", "1"))
         end = f.binary("udiv", f.mul(after, tasks), self.threads)
         self._call(function, pointers, begin, end)
+        self._note_time(start, step)
+
+    def _clock(self) -> V:
+        self.f.module.declare("llvm.readcyclecounter", "i64", ())
+        return self.f.emit("i64", "call i64 @llvm.readcyclecounter()")
+
+    def _note_time(self, start: V | None, step: Kernel) -> None:
+        """Add the cycles since ``start`` to the kernel's entry of the profile."""
+        if start is None:
+            return
+        f = self.f
+        number = list(self.program.functions).index(step)
+        spent = f.sub(self._clock(), start)
+        with f.when(self.is_first):
+            place = f.gep("i64", self._slot(PROFILE), number)
+            f.store(f.add(f.load("i64", place), spent), place)
 
     def _call(self, function: KernelFunction, pointers: list[V], begin: V, end: V) -> None:
         arguments = ", ".join(map(str, [*pointers, begin, end, self.scratch]))
