@@ -73,7 +73,7 @@ def float_cases(
     """Return cases in all floating dtypes, with operands uniform in ``domains``.
 
     float64 ``[2,3]`` and ``[]`` are differentiated; with two operands also a rank-0 one beside an
-    array. ``ulp`` holds for float64; half a unit is added for the other dtypes' own rounding.
+    array.
     """
     atol = atol or {}
 

@@ -125,6 +125,9 @@ class PythonLoops:
                 return element(table[opcode](*map(np.longdouble, map(float, values))), dtype)
         return element(table[opcode](dtype, *map(int, values)), dtype)
 
+    def polygamma(self, order: int, x: Element) -> Element:
+        return element(_polygamma(order, float(x.value)), x.dtype)
+
     def select(self, predicate: Element, on_true: Element, on_false: Element) -> Element:
         assert predicate.dtype == bool_
         assert on_true.dtype == on_false.dtype
@@ -225,12 +228,22 @@ def _sigmoid(x: Any) -> Any:
 def _lgamma(x: Any) -> float:
     if math.isinf(x) or (x <= 0 and x == math.floor(x)):
         return math.inf
-    return math.lgamma(x)
+    return math.inf if x > 1e305 else math.lgamma(x)
 
 
 def _digamma(x: Any) -> float:
     at_pole = x <= 0 and x == math.floor(x)
     return math.nan if at_pole else float(scipy.special.digamma(float(x)))
+
+
+def _polygamma(n: int, x: float) -> float:
+    if x <= 0 and x == math.floor(x):
+        return math.inf if n % 2 else math.nan
+    # SciPy's is for x > 0: step there by the recurrence.
+    steps = max(0, math.ceil(-x)) + 1
+    shifted = math.fsum(1 / (x + k) ** (n + 1) for k in range(steps))
+    total = (-1) ** (n + 1) * math.factorial(n) * shifted
+    return total + float(scipy.special.polygamma(n, x + steps))
 
 
 #: Functions of long doubles that hold exactly the operands' values.
@@ -266,7 +279,7 @@ _FLOAT_OPS: dict[str, Callable[..., Any]] = {
     "atanh": np.arctanh,
     "erf": lambda x: math.erf(x),
     "erfc": lambda x: math.erfc(x),
-    "erfinv": lambda x: scipy.special.erfinv(float(x)),
+    "erfinv": lambda x: np.copysign(scipy.special.erfinv(float(x)), x),
     "lgamma": _lgamma,
     "digamma": _digamma,
     "sigmoid": _sigmoid,

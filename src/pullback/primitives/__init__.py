@@ -18,4 +18,5 @@ from pullback.primitives import reduce as reduce
 from pullback.primitives import scatter as scatter
 from pullback.primitives import shape as shape
 from pullback.primitives import sort as sort
+from pullback.primitives import special as special
 from pullback.primitives import transcendental as transcendental

@@ -65,6 +65,10 @@ class LoopBuilder(Protocol):
         """Apply a scalar opcode to operands of one dtype."""
         ...
 
+    def polygamma(self, order: int, x: Scalar) -> Scalar:
+        """Derivative number ``order`` >= 1 of ``digamma``."""
+        ...
+
     def select(self, predicate: Scalar, on_true: Scalar, on_false: Scalar) -> Scalar:
         """``on_true`` where the boolean predicate holds, else ``on_false``; both are computed."""
         ...
