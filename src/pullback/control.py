@@ -318,7 +318,7 @@ def associative_scan(
         fn: Takes two trees of equal structure, whose leaves hold many elements along ``axis``,
             and combines them element by element. Associative.
         elems: Tree of arrays with ``n`` elements along ``axis``.
-        reverse: Combine from the last element to the first.
+        reverse: Combine from the last element to the first: ``e[n-1]``, ``fn(e[n-1], e[n-2])``, …
         axis: Which axis; negative counts from the end of each array.
 
     Raises:
@@ -342,8 +342,6 @@ def associative_scan(
         return elems
 
     def combine(first: list[Value], second: list[Value]) -> list[Value]:
-        if reverse:
-            first, second = second, first
         return flatten_values(fn(structure.unflatten(first), structure.unflatten(second)))[0]
 
     flip = [Reverse((a,)) for a in axes]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -46,7 +47,7 @@ class custom_vjp:  # a decorator, named as in JAX
     Differentiation: ``bwd`` in place of the function's own derivative; it is differentiated
     itself for higher orders.
     Cost: the function's; when differentiated, that of ``fwd`` and ``bwd``. All three are traced
-    at every call.
+    at every call; ``fwd`` and ``bwd`` may call the function itself.
 
     Example:
         >>> @custom_vjp
@@ -69,8 +70,8 @@ class custom_vjp:  # a decorator, named as in JAX
         names = (nondiff_argnames,) if isinstance(nondiff_argnames, str) else nondiff_argnames
         parameters = [*inspect.signature(fun).parameters] if names else []
         self.nondiff = tuple(sorted({*numbers, *map(parameters.index, names)}))
-        self.fwd: Callable[..., Any] | None = None
-        self.bwd: Callable[..., Any] | None = None
+        self.fwd: Callable[..., Any] = self._without_rule
+        self.bwd: Callable[..., Any] = self._without_rule
 
     def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any]) -> None:
         """Set the rule.
@@ -83,16 +84,20 @@ class custom_vjp:  # a decorator, named as in JAX
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the function."""
-        if self.fwd is None or self.bwd is None:
-            raise DifferentiationError(
-                f"the `custom_vjp` function {name_of(self.fun)!r} has no rule yet: call "
-                "`defvjp(fwd, bwd)` first"
-            )
-        return _CustomCall(self, self._positional(args, kwargs)).bind(self.fwd, self.bwd)
+        call = _CustomCall(self, self._positional(args, kwargs))
+        if self in _rules_in_trace.functions:  # its own rule calls it: tracing that has no end
+            return call.bind_deferred()
+        return call.bind()
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Bind as a method does."""
         return self if instance is None else functools.partial(self, instance)
+
+    def _without_rule(self, *_: Any) -> Any:
+        raise DifferentiationError(
+            f"the `custom_vjp` function {name_of(self.fun)!r} has no rule yet: call "
+            "`defvjp(fwd, bwd)` first"
+        )
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         try:
@@ -108,26 +113,64 @@ class custom_vjp:  # a decorator, named as in JAX
         return bound.args
 
 
+class _Tracing(threading.local):
+    """The functions whose rules this thread is tracing."""
+
+    def __init__(self) -> None:
+        self.functions: list[custom_vjp] = []
+
+
+_rules_in_trace = _Tracing()
+
+
 class _CustomCall:
     """One application of a ``custom_vjp`` function."""
 
     def __init__(self, function: custom_vjp, args: tuple[Any, ...]) -> None:
+        self.function = function
         self.name = name_of(function.fun)
-        self.fun = function.fun
         nondiff = [i + len(args) if i < 0 else i for i in function.nondiff]
         self.static = {i: args[i] for i in nondiff}
         self.arguments = tuple(x for i, x in enumerate(args) if i not in self.static)
         self.leaves, self.structure = flatten_values(self.arguments)
+        self.types = [x.type for x in self.leaves]
+        self.weak = [x.weak for x in self.leaves]
+        self.gradients: tuple[int, ...] = ()
 
-    def bind(self, fwd: Callable[..., Any], bwd: Callable[..., Any]) -> Any:
+    def bind(self) -> Any:
         """Trace the function and its rule, and apply the primitive that holds them."""
-        types, weak = [x.type for x in self.leaves], [x.weak for x in self.leaves]
-        primal = trace_body(self._with_static(self.fun), self.structure, types, weak)
-        forward = trace_body(self._with_static(fwd), self.structure, types, weak)
-        result = primal.structure
-        residuals = self._residual_structure(forward, result)
-        forward = self._checked_forward(primal, forward)
-        backward = self._trace_backward(bwd, primal, forward, residuals)
+        primal = self._trace(self.function.fun)
+        primitive, captures = self._primitive(primal)
+        return primal.structure.unflatten(primitive(*self.leaves, *captures))
+
+    def bind_deferred(self) -> Any:
+        """Trace the function alone; its rule is traced when it is needed."""
+        primal = self._trace(self.function.fun)
+        self._refuse_updates(primal.staged)
+        arguments = len(self.leaves)
+
+        def deferred() -> tuple[CustomVjp, Sequence[Value]]:
+            return self._primitive(self._trace(self.function.fun))
+
+        (staged,) = unify([primal.staged])
+        primitive = CustomVjp(
+            staged.program, None, None, 0, (), arguments, self.name, deferred=deferred
+        )
+        return primal.structure.unflatten(primitive(*self.leaves, *staged.operands()))
+
+    def _trace(self, f: Callable[..., Any]) -> Traced:
+        return trace_body(self._with_static(f), self.structure, self.types, self.weak)
+
+    def _primitive(self, primal: Traced) -> tuple[CustomVjp, Sequence[Value]]:
+        """The primitive, and the values from outside that it takes behind the arguments."""
+        _rules_in_trace.functions.append(self.function)
+        try:
+            forward = self._trace(self.function.fwd)
+            residuals = self._residual_structure(forward, primal.structure)
+            self._check_forward(primal, forward)
+            backward = self._trace_backward(primal, forward, residuals)
+        finally:
+            _rules_in_trace.functions.pop()
         staged = [primal.staged, forward.staged, backward.staged]
         for s in staged:
             self._refuse_updates(s)
@@ -145,8 +188,7 @@ class _CustomCall:
             count,
             self.name,
         )
-        bound = primitive(*self.leaves, *unified[0].operands())
-        return result.unflatten(bound)
+        return primitive, unified[0].operands()
 
     def _with_static(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """``f`` of the traced arguments, with the plain ones put in their places."""
@@ -173,8 +215,7 @@ class _CustomCall:
             )
         return tree.structure(marked[1])
 
-    def _checked_forward(self, primal: Traced, forward: Traced) -> Traced:
-        """Make ``fwd`` return the function's types where it returns weak ones; else complain."""
+    def _check_forward(self, primal: Traced, forward: Traced) -> None:
         paths = primal.paths("result")
         for path, expected, given in zip(paths, primal.types, forward.types, strict=False):
             if expected != given:
@@ -183,20 +224,12 @@ class _CustomCall:
                     expected,
                     given,
                 )
-        return forward
 
-    def _trace_backward(
-        self,
-        bwd: Callable[..., Any],
-        primal: Traced,
-        forward: Traced,
-        residuals: tree.TreeDef,
-    ) -> Traced:
+    def _trace_backward(self, primal: Traced, forward: Traced, residuals: tree.TreeDef) -> Traced:
         """Trace ``bwd``: residuals and cotangents of floating results to those of arguments."""
-        result_types = primal.types
+        bwd, result_types = self.function.bwd, primal.types
         floating = [t for t in result_types if is_floating(t)]
         kept = forward.types[len(result_types) :]
-        self.gradients: tuple[int, ...] = ()
 
         def flat(*values: Value) -> list[Value]:
             given = iter(values[len(kept) :])

@@ -100,7 +100,9 @@ class CustomVjp(HoldsPrograms):
     ``primal`` computes the outputs; ``forward`` the outputs, then ``residuals`` more values;
     ``backward`` takes these and one cotangent for each floating output to the cotangents of the
     operands at the positions ``gradients``. The first ``arguments`` operands are the user's; the
-    others are values from outside that the programs use, for which there is no rule.
+    others are values from outside that the programs use, for which there is no rule. A call that a
+    user's rule makes of its own function has a ``deferred`` rule in place of the two programs: it
+    is traced when it is differentiated.
 
     Shapes: the operands of ``primal`` (and ``forward``) -> its outputs.   Cost: that of
     ``primal``; when differentiated ``passes.merge_scans`` puts ``forward`` in its place.
@@ -108,23 +110,25 @@ class CustomVjp(HoldsPrograms):
     """
 
     primal: Program
-    forward: Program
-    backward: Program
+    forward: Program | None
+    backward: Program | None
     residuals: int
     gradients: tuple[int, ...]
     arguments: int
     name_: str
+    deferred: Callable[[], tuple[CustomVjp, Sequence[Value]]] | None = None
     name = "custom_vjp"
 
     def infer(self, *operands: ArrayType) -> tuple[ArrayType, ...]:
         """Types of the primal outputs, which ``forward`` must return too."""
         check_operands(f"custom_vjp {self.name_}", self.primal.input_types, operands)
-        check_operands(f"custom_vjp {self.name_}: fwd", self.forward.input_types, operands)
         outputs = self.primal.output_types
-        if self.forward.output_types[: len(outputs)] != outputs:
-            raise ShapeError(
-                f"custom_vjp {self.name_}: the function and fwd return different types"
-            )
+        if self.forward is not None:
+            check_operands(f"custom_vjp {self.name_}: fwd", self.forward.input_types, operands)
+            if self.forward.output_types[: len(outputs)] != outputs:
+                raise ShapeError(
+                    f"custom_vjp {self.name_}: the function and fwd return different types"
+                )
         return outputs
 
     def evaluate(self, *operands: NDArray) -> tuple[NDArray, ...]:
@@ -145,6 +149,8 @@ class CustomVjp(HoldsPrograms):
     ) -> Cotangents:
         """The user's backward program on the residuals of the user's forward program."""
         self._check_wanted(wanted)
+        if self.forward is None or self.backward is None:
+            return self._deferred_vjp(cts, outs, args, wanted)
         forward = Call(self.forward, f"{self.name_}_fwd")
         positions = tuple(range(len(args))), tuple(range(len(outs)))
         note_extension(forward, Extension(self, *positions))
@@ -154,6 +160,25 @@ class CustomVjp(HoldsPrograms):
         found = Call(self.backward, f"{self.name_}_bwd")(*residuals, *given)
         by_position = dict(zip(self.gradients, found, strict=True))
         return tuple(by_position.get(i) for i in range(len(args)))
+
+    def _deferred_vjp(
+        self,
+        cts: Sequence[Value | None],
+        outs: Sequence[Value],
+        args: Sequence[Value],
+        wanted: Sequence[bool],
+    ) -> Cotangents:
+        if self.deferred is None:
+            raise DifferentiationError(
+                f"the rule of the `custom_vjp` function {self.name_!r} is lost: a program that was "
+                "read from text cannot be differentiated through it"
+            )
+        traced, captures = self.deferred()
+        count = self.arguments
+        full = (*args[:count], *captures)
+        asked = (*wanted[:count], *(False for _ in captures))
+        found = traced.partial_vjp(cts, outs, full, asked)
+        return (*found[:count], *(None for _ in args[count:]))
 
     def _check_wanted(self, wanted: Sequence[bool]) -> None:
         read = {a for eqn in self.primal.equations for a in eqn.inputs} | {*self.primal.outputs}
