@@ -117,7 +117,7 @@ class Builder:
 def _as_literal(x: Value) -> Literal | None:
     """The literal that can stand for ``x`` in a program, if there is one."""
     if isinstance(x, Array) and not x.shape:
-        return Literal(x.data[()])
+        return Literal(x.data.dtype.type(x.data[()]))
     return x.atom if isinstance(x, Tracer) and isinstance(x.atom, Literal) else None
 
 
