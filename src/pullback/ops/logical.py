@@ -1,0 +1,254 @@
+"""Comparison, logic, bits and classification, elementwise.
+
+Imports ``arguments``, ``dtypes`` and ``primitives``. The part with boolean and integer results of
+the standard's chapter "Element-wise functions". None of these has a gradient.
+"""
+
+from __future__ import annotations
+
+from pullback.ops.arguments import ArrayLike, as_array, as_floating, as_operand
+from pullback.ops.dtypes import astype, strong
+from pullback.primitives import bitwise, operators
+from pullback.primitives.cast import Bitcast
+from pullback.primitives.comparison import IsFinite
+from pullback.program.value import Value
+from pullback.types import FLOATING, DType, bool_, int16, int32, int64
+
+__all__ = [
+    "bitwise_and",
+    "bitwise_count",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "equal",
+    "greater",
+    "greater_equal",
+    "invert",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "left_shift",
+    "less",
+    "less_equal",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "not_equal",
+    "right_shift",
+    "signbit",
+]
+
+
+def equal(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Whether ``x1 == x2``; nan equals nothing.
+
+    Example:
+        >>> pb.equal(pb.asarray([1, 2]), pb.asarray([1, 3]))
+    """
+    return operators.equal(as_operand(x1), as_operand(x2))
+
+
+def not_equal(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Whether ``x1 != x2``; nan differs from everything.
+
+    Example:
+        >>> pb.not_equal(pb.asarray([1, 2]), pb.asarray([1, 3]))
+    """
+    return operators.not_equal(as_operand(x1), as_operand(x2))
+
+
+def less(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Whether ``x1 < x2``.
+
+    Example:
+        >>> pb.less(pb.asarray([1, 2]), pb.asarray([1, 3]))
+    """
+    return operators.less(as_operand(x1), as_operand(x2))
+
+
+def less_equal(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Whether ``x1 <= x2``.
+
+    Example:
+        >>> pb.less_equal(pb.asarray([1, 2]), pb.asarray([1, 3]))
+    """
+    return operators.less_equal(as_operand(x1), as_operand(x2))
+
+
+def greater(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Whether ``x1 > x2``.
+
+    Example:
+        >>> pb.greater(pb.asarray([1, 2]), pb.asarray([1, 3]))
+    """
+    return operators.greater(as_operand(x1), as_operand(x2))
+
+
+def greater_equal(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Whether ``x1 >= x2``.
+
+    Example:
+        >>> pb.greater_equal(pb.asarray([1, 2]), pb.asarray([1, 3]))
+    """
+    return operators.greater_equal(as_operand(x1), as_operand(x2))
+
+
+def bitwise_and(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Bitwise and of integers, logical and of booleans.
+
+    Example:
+        >>> pb.bitwise_and(pb.asarray([5, 6]), pb.asarray([3, 3]))
+    """
+    return operators.bitwise_and(as_operand(x1), as_operand(x2))
+
+
+def bitwise_or(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Bitwise or of integers, logical or of booleans.
+
+    Example:
+        >>> pb.bitwise_or(pb.asarray([5, 6]), pb.asarray([3, 3]))
+    """
+    return operators.bitwise_or(as_operand(x1), as_operand(x2))
+
+
+def bitwise_xor(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Bitwise exclusive or of integers, logical exclusive or of booleans.
+
+    Example:
+        >>> pb.bitwise_xor(pb.asarray([5, 6]), pb.asarray([3, 3]))
+    """
+    return operators.bitwise_xor(as_operand(x1), as_operand(x2))
+
+
+def bitwise_left_shift(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Bits of ``x1`` moved up by ``x2`` places; 0 where that is the width or more.
+
+    Example:
+        >>> pb.bitwise_left_shift(pb.asarray([5, 6]), pb.asarray([1, 2]))
+    """
+    return operators.bitwise_left_shift(as_operand(x1), as_operand(x2))
+
+
+def bitwise_right_shift(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Bits of ``x1`` moved down by ``x2`` places; signed integers keep their sign.
+
+    Example:
+        >>> pb.bitwise_right_shift(pb.asarray([5, -6]), pb.asarray([1, 2]))
+    """
+    return operators.bitwise_right_shift(as_operand(x1), as_operand(x2))
+
+
+def logical_and(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Whether both are true; numbers are true if not zero.
+
+    Example:
+        >>> pb.logical_and(pb.asarray([True, True]), pb.asarray([True, False]))
+    """
+    return operators.bitwise_and(*_logical(x1, x2))
+
+
+def logical_or(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Whether one or both are true; numbers are true if not zero.
+
+    Example:
+        >>> pb.logical_or(pb.asarray([True, False]), pb.asarray([False, False]))
+    """
+    return operators.bitwise_or(*_logical(x1, x2))
+
+
+def logical_xor(x1: ArrayLike, x2: ArrayLike, /) -> Value:
+    """Whether exactly one is true; numbers are true if not zero.
+
+    Example:
+        >>> pb.logical_xor(pb.asarray([True, True]), pb.asarray([True, False]))
+    """
+    return operators.bitwise_xor(*_logical(x1, x2))
+
+
+def isfinite(x: ArrayLike, /) -> Value:
+    """Whether ``x`` is neither infinite nor nan.
+
+    Example:
+        >>> pb.isfinite(pb.asarray([1.0, float('inf'), float('nan')]))
+    """
+    value = as_array(x)
+    if value.dtype in FLOATING:
+        finite: Value = IsFinite()(value)
+        return finite
+    return operators.equal(value, value)
+
+
+def isinf(x: ArrayLike, /) -> Value:
+    """Whether ``x`` is infinite.
+
+    Example:
+        >>> pb.isinf(pb.asarray([1.0, float('inf'), float('nan')]))
+    """
+    value = as_array(x)
+    if value.dtype in FLOATING:
+        return operators.equal(operators.abs_(value), float("inf"))
+    return operators.not_equal(value, value)
+
+
+def isnan(x: ArrayLike, /) -> Value:
+    """Whether ``x`` is not a number.
+
+    Example:
+        >>> pb.isnan(pb.asarray([1.0, float('inf'), float('nan')]))
+    """
+    value = as_array(x)
+    return operators.not_equal(value, value)
+
+
+def logical_not(x: ArrayLike, /) -> Value:
+    """Whether ``x`` is false; numbers are false if zero.
+
+    Example:
+        >>> pb.logical_not(pb.asarray([True, False]))
+    """
+    return operators.bitwise_invert(astype(x, bool_))
+
+
+def bitwise_invert(x: ArrayLike, /) -> Value:
+    """All bits flipped; logical not of booleans.
+
+    Example:
+        >>> pb.bitwise_invert(pb.asarray([0, 5]))
+    """
+    return operators.bitwise_invert(as_array(x))
+
+
+def bitwise_count(x: ArrayLike, /) -> Value:
+    """Number of bits set in ``x``, in its two's complement form.
+
+    Example:
+        >>> pb.bitwise_count(pb.asarray([7, 8]))
+    """
+    count: Value = bitwise.Popcount()(as_array(x))
+    return count
+
+
+def signbit(x: ArrayLike, /) -> Value:
+    """Whether the sign bit of ``x`` is set: true for negative numbers, -0.0 and negative nan.
+
+    Example:
+        >>> pb.signbit(pb.asarray([1.0, -0.0]))
+    """
+    value = as_floating(x)
+    integers: dict[int, DType] = {2: int16, 4: int32, 8: int64}
+    bits = Bitcast(integers[value.dtype.itemsize])(strong(value))
+    return operators.less(bits, 0)
+
+
+def _logical(x1: ArrayLike, x2: ArrayLike) -> tuple[Value, Value]:
+    return astype(x1, bool_), astype(x2, bool_)
+
+
+invert = bitwise_invert
+bitwise_not = bitwise_invert
+left_shift = bitwise_left_shift
+right_shift = bitwise_right_shift

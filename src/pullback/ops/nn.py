@@ -1,0 +1,88 @@
+"""Functions for neural networks, as ``pullback.nn``: activations, normalisation, dropout, losses.
+
+Exports ``activations``, ``normalization`` and ``losses`` by name; nothing is defined here.
+"""
+
+from __future__ import annotations
+
+from pullback.ops.activations import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    hard_sigmoid,
+    hard_silu,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    logsumexp,
+    mish,
+    one_hot,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    soft_sign,
+    softmax,
+    softplus,
+    softsign,
+    swish,
+    tanh,
+)
+from pullback.ops.losses import (
+    huber,
+    sigmoid_binary_cross_entropy,
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels,
+    squared_error,
+)
+from pullback.ops.normalization import (
+    BatchNorm,
+    batch_norm,
+    dropout,
+    layer_norm,
+    rms_norm,
+    standardize,
+)
+
+__all__ = [
+    "BatchNorm",
+    "batch_norm",
+    "celu",
+    "dropout",
+    "elu",
+    "gelu",
+    "glu",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "huber",
+    "layer_norm",
+    "leaky_relu",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "mish",
+    "one_hot",
+    "relu",
+    "relu6",
+    "rms_norm",
+    "selu",
+    "sigmoid",
+    "sigmoid_binary_cross_entropy",
+    "silu",
+    "soft_sign",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
+    "softplus",
+    "softsign",
+    "squared_error",
+    "standardize",
+    "swish",
+    "tanh",
+]
