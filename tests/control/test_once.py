@@ -1,0 +1,204 @@
+"""Differentiated control flow computes nothing twice: counts of equations after the passes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from common import check_equal, count, matvec, optimized, sin, staged, tanh, total
+
+from pullback.api import grad, jvp, value_and_grad
+from pullback.autodiff.reach import moved_by_loop, moving_in_loop
+from pullback.autodiff.split import split_program
+from pullback.autodiff.vjp import vjp_program
+from pullback.control import cond, fori_loop, scan
+from pullback.passes.base import PassLog
+from pullback.passes.merge_scans import merge_scans
+from pullback.primitives.control import Call
+from pullback.primitives.derive import Extension, merge_extended, note_extension
+from pullback.program.builder import Builder
+from pullback.program.interpret import interpret
+from pullback.program.verify import verify
+from pullback.types import ArrayType, float64
+
+W, STATE, XS = np.eye(3) * 0.5, np.ones(3), np.arange(12.0).reshape(4, 3) * 0.1
+
+
+def loss(w, state, xs):
+    state, ys = scan(lambda c, x: ((c := tanh(matvec(w, c) + x)), c * x), state, xs)
+    return total(state) + total(ys)
+
+
+def nested(w, state, xs):
+    def row(c, x):
+        return scan(lambda d, e: (tanh(d * total(w) + e), d), c, x)
+
+    return total(scan(row, total(state), xs))
+
+
+def check_once(f, *args, scans, steps, name="tanh"):
+    """Require ``scans`` scans and ``steps`` equations of a name, and the values of eager mode."""
+    program = staged(f, *args)
+    compiled = optimized(program)
+
+    assert count(compiled, "scan") == scans
+    assert count(compiled, name) == steps
+    for x, y in zip(interpret(compiled, *args), interpret(program, *args), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("argnums", [0, 1, 2, (0, 1, 2)])
+def test_gradient_of_a_scan_makes_each_step_once(argnums):
+    check_once(value_and_grad(loss, argnums), W, STATE, XS, scans=2, steps=1)
+
+
+def test_gradient_of_a_scan_without_the_merge_makes_it_twice():
+    """The count would notice: the merge is what makes the difference."""
+    program = staged(grad(loss), W, STATE, XS)
+
+    assert count(program, "scan") == 3
+    assert count(program, "tanh") == 2
+
+
+def test_gradient_of_nested_scans_makes_each_step_once():
+    check_once(grad(nested, 1), W, STATE, XS, scans=4, steps=1)
+
+
+def test_second_order_makes_each_step_once():
+    def second(w, state, xs):
+        return grad(lambda w: total(grad(loss)(w, state, xs)))(w)
+
+    check_once(second, W, STATE, XS, scans=4, steps=1)
+
+
+def test_jvp_of_a_scan_makes_each_step_once():
+    def pushed(w, state, xs):
+        return jvp(lambda w: loss(w, state, xs), (w,), (w,))
+
+    check_once(pushed, W, STATE, XS, scans=1, steps=1)
+
+
+def test_forward_over_reverse_makes_each_step_once():
+    def product(w, state, xs):
+        return jvp(grad(lambda w: loss(w, state, xs)), (w,), (w,))[1]
+
+    check_once(product, W, STATE, XS, scans=2, steps=1)
+
+
+def test_static_fori_loop_makes_each_step_once():
+    check_once(grad(lambda x: fori_loop(0, 5, lambda i, y: tanh(y * x), x)), 0.5, scans=2, steps=1)
+
+
+def test_cond_inside_scan_makes_each_step_once():
+    def f(state, xs):
+        def step(c, x):
+            return cond(total(x) > 0, lambda: tanh(c * x), lambda: sin(c)), None
+
+        return total(scan(step, state, xs)[0])
+
+    check_once(grad(f), STATE, XS, scans=2, steps=1)
+    check_once(grad(f), STATE, XS, scans=2, steps=1, name="sin")
+
+
+def test_gradient_of_a_call_computes_it_once():
+    with Builder() as b:
+        x = b.input(ArrayType((3,), float64))
+        program = b.finish([tanh(sin(x))], "f")
+    check_once(grad(lambda x: total(Call(program, "f")(x))), STATE, scans=0, steps=1)
+
+
+def test_unused_gradients_are_not_computed():
+    """Without the inputs' cotangents the backward scan stacks nothing: a sum and the carry."""
+    program = optimized(staged(grad(loss), W, STATE, XS))
+    backward = [e for e in program.equations if e.primitive.name == "scan"][-1]
+
+    assert [v.type.shape for v in backward.outputs] == [(3, 3), (3,)]
+
+
+def test_merge_is_logged_and_keeps_the_forward_equations_name():
+    program = staged(grad(loss), W, STATE, XS)
+    log = PassLog()
+    merged = merge_scans(program, log)
+    verify(merged)
+
+    first, second, _ = (e for e in program.equations if e.primitive.name == "scan")
+    kept = merged.equations[0]
+    assert (kept.key, kept.origin, kept.source) == (first.key, first.origin, first.source)
+    assert kept.primitive == second.primitive
+    assert [(c.rule, c.key, c.by) for c in log.changes] == [("merge-scans", second.key, first.key)]
+
+
+def test_merge_moves_what_the_extended_equation_needs():
+    """The tangent comes from an equation after the loop; both move before what reads the loop."""
+    small_type = ArrayType((), float64)
+    with Builder() as b:
+        x = b.input(small_type)
+        small = Call(b.finish([sin(x)]), "small")
+    with Builder() as b:
+        x, dx = b.input(small_type), b.input(small_type)
+        large = Call(b.finish([dx * 2.0, sin(x)]), "large")
+    note_extension(large, Extension(small, operands=(0,), outputs=(1,)))
+    with Builder() as b:
+        x = b.input(small_type)
+        (y,) = small(x)
+        z = tanh(y)
+        doubled, _ = large(x, sin(x))
+        program = b.finish([z, doubled])
+
+    merged = merge_extended(program)
+
+    verify(merged)
+    assert [e.primitive.name for e in merged.equations] == ["sin", "call", "tanh"]
+    check_equal(list(merged(np.float64(0.5))), list(program(np.float64(0.5))))
+
+
+def test_merge_refuses_a_circle():
+    """What the extended equation needs depends on the original: they stay apart."""
+    scalar = ArrayType((), float64)
+    with Builder() as b:
+        x = b.input(scalar)
+        small = Call(b.finish([sin(x)]), "small")
+    with Builder() as b:
+        x, dx = b.input(scalar), b.input(scalar)
+        large = Call(b.finish([dx * 2.0, sin(x)]), "large")
+    note_extension(large, Extension(small, operands=(0,), outputs=(1,)))
+    with Builder() as b:
+        x = b.input(scalar)
+        (y,) = small(x)
+        program = b.finish(large(x, tanh(y)))
+
+    assert merge_extended(program) is program
+
+
+def test_split_prefers_what_is_at_hand():
+    """Free inputs are read, cheap values computed again, invariant ones computed once outside."""
+    vector = ArrayType((4,), float64)
+    with Builder() as b:
+        constant, carry, x = (b.input(vector) for _ in range(3))
+        y = tanh(carry * sin(constant)) * (x + 1.0)
+        body = b.finish([y], "body")
+    joint = vjp_program(body, [0, 1, 2])
+
+    split = split_program(joint, 3, 1, free=[0, 2], invariant=[0], reusable=[0])
+
+    for program in (split.forward, split.backward, split.invariant):
+        verify(program)
+    kept = split.forward.outputs[1:]
+    made = {v: e.primitive.name for e in split.forward.equations for v in e.outputs}
+    assert [made.get(v, "carry") for v in kept] == ["carry", "tanh"]
+    assert split.reads == (2,)
+    names = {e.primitive.name for e in split.invariant.equations}
+    assert names == {"sin", "cos"}
+    assert "add" in {e.primitive.name for e in split.backward.equations}
+
+
+def test_reach_follows_the_carry_to_a_fixed_point():
+    scalar = ArrayType((), float64)
+    with Builder() as b:
+        constant, first, second, third = (b.input(scalar) for _ in range(4))
+        body = b.finish([constant * 2.0, constant + first, third * second])
+
+    assert moved_by_loop(body, {0}, 1, 3) == {0, 1, 2, 3}
+    assert moved_by_loop(body, {1}, 1, 3) == {1, 2, 3}
+    assert moved_by_loop(body, {3}, 1, 3) == {3}
+    assert moving_in_loop(body, {2}, 1, 3) == {0, 1, 2}
+    assert moving_in_loop(body, {0}, 1, 3) == {0}
