@@ -197,8 +197,7 @@ def floor_divide(x: Operand, y: Operand) -> Value:
     """``x // y``, rounded down. Integers: ``x // 0`` is 0; floats: infinite or nan."""
     a, b = promote_operands(x, y)
     if a.dtype in FLOATING:
-        mod = remainder(a, b)
-        result = where(equal(b, 0), divide(a, b), round_(divide(subtract(a, mod), b)))
+        result = _floating_floor_divide(a, b)
     elif a.dtype in UNSIGNED:
         result = apply(elementwise.Div(), a, b)
     else:
@@ -227,6 +226,16 @@ def _crosses_zero(rest: Value, divisor: Value) -> Value:
     """Whether a truncated division has to go one down to be rounded down."""
     differ = not_equal(less(rest, 0), less(divisor, 0))
     return bitwise_and(not_equal(rest, 0), differ)
+
+
+def _floating_floor_divide(x: Value, y: Value) -> Value:
+    rest = apply(elementwise.Rem(), x, y)
+    quotient = round_(divide(subtract(x, rest), y))
+    quotient = where(_crosses_zero(rest, y), subtract(quotient, 1.0), quotient)
+    # The exact quotient has the right sign for a zero. Rounding keeps gradients out: it has none.
+    exact = round_(divide(x, y))
+    signed = apply(elementwise.Copysign(), quotient, exact)
+    return where(equal(y, 0.0), exact, where(equal(quotient, 0.0), signed, quotient))
 
 
 def _floating_remainder(x: Value, y: Value) -> Value:
