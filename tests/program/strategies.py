@@ -146,7 +146,7 @@ def _unary(draw: Draw, values: list[Value]) -> Any:
     return None if x is None else primitive(x)
 
 
-def _second(draw: Draw, values: list[Value], x: Value) -> Value:
+def _second(draw: Draw, values: list[Value], x: Value) -> Any:
     """An operand beside ``x``: itself, a literal, or a value of its type or of rank 0."""
     if draw(st.booleans()):
         return Array(np.asarray(draw(st.sampled_from(list(special_values(x.dtype))))))

@@ -32,7 +32,7 @@ from pullback.errors import ParseError
 from pullback.program.core import Atom, Equation, Literal, NDArray, Program, Var
 from pullback.program.primitive import REGISTRY, Primitive
 from pullback.program.printer import scalar_from_text
-from pullback.types import DTYPES_BY_SHORT_NAME, ArrayType, DType, float64
+from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, DType, float64
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ class _Parser:
 
     def take(self) -> _Token:
         token = self.next
-        self.position += 1
+        self.position += token.kind != "end"
         return token
 
     def fail(self, message: str, token: _Token | None = None) -> NoReturn:
@@ -304,6 +304,8 @@ class _Parser:
             if token.text not in self.scope:
                 self.fail(f"{token.text} is read before it is assigned", token)
             return self.scope[token.text]
+        if self.next.kind not in ("number", "name"):
+            self.fail(f"expected a variable or a number, found {self.next.text!r}")
         token = self.take()
         self.expect(":")
         return Literal(self.scalar(token, self.dtype()))
@@ -312,9 +314,9 @@ class _Parser:
         try:
             scalar = scalar_from_text(token.text, dtype)
         except (ValueError, KeyError, OverflowError):
-            self.fail(f"{token.text!r} is not a number of dtype {dtype}", token)
+            self.fail(f"{token.text!r} is not a number of dtype {SHORT_NAMES[dtype]}", token)
         if "inf" in str(scalar) and "inf" not in token.text:
-            self.fail(f"{token.text} is too large for {dtype}", token)
+            self.fail(f"{token.text} is too large for {SHORT_NAMES[dtype]}", token)
         return scalar
 
     def constant(self) -> tuple[Var, NDArray]:

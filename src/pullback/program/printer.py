@@ -133,7 +133,7 @@ class _Printer:
             body = _Printer(self.style, value, self.inner + "  ")
             return f"\n{body.indent}" + "\n".join(body.lines())
         if isinstance(value, tuple):
-            items = ", ".join(map(self.parameter, value))
+            items = ", ".join(map(self.parameter, value)).replace(", \n", ",\n")
             return f"({items},)" if len(value) == 1 else f"({items})"
         return _plain_parameter(value, self.style.canonical)
 
