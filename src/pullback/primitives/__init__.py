@@ -11,7 +11,9 @@ from pullback.primitives import cumulative as cumulative
 from pullback.primitives import custom as custom
 from pullback.primitives import dot as dot
 from pullback.primitives import elementwise as elementwise
+from pullback.primitives import factorizations as factorizations
 from pullback.primitives import indexing as indexing
+from pullback.primitives import linalg as linalg
 from pullback.primitives import operators as operators
 from pullback.primitives import random as random
 from pullback.primitives import reduce as reduce
