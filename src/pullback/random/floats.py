@@ -38,7 +38,8 @@ def uniform(
         maxval: Upper bound; broadcasts to ``shape``. Rounding can give ``maxval`` itself.
 
     Returns:
-        Array ``T[shape]``. The numbers lie on a grid of 2 to the number of mantissa bits steps.
+        Array ``T[shape]``, on a grid of 2**mantissa bits steps. With the default bounds JAX's bits;
+        with others JAX may round once where this rounds twice.
 
     Raises:
         DTypeError, ShapeError: ``key`` is not a key, ``dtype`` is not floating, or a bound does

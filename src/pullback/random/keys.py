@@ -118,7 +118,7 @@ def fold_in(key: ArrayLike, data: ArrayLike) -> Value:
 
     Example:
         >>> fold_in(key(0), 7)
-        Array([3160350416, 2655009915], u32)
+        Array([2716826189,  292468403], u32)
     """
     if isinstance(data, int) and not isinstance(data, np.generic):
         number: Value = Array(np.asarray(data & _WORD_MASK, uint32))
