@@ -69,6 +69,7 @@ def relu(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.relu(pb.asarray([-1.0, 2.0]))
+        Array([0., 2.], f32)
     """
     value = as_array(x)
     return operators.where(operators.less_equal(value, 0), 0, value)
@@ -81,6 +82,7 @@ def relu6(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.relu6(pb.asarray([-1.0, 2.0, 8.0]))
+        Array([0., 2., 6.], f32)
     """
     value = relu(x)
     return operators.where(operators.greater_equal(value, 6), 6, value)
@@ -93,6 +95,7 @@ def leaky_relu(x: ArrayLike, /, negative_slope: ArrayLike = 0.01) -> Value:
 
     Example:
         >>> pb.nn.leaky_relu(pb.asarray([-1.0, 2.0]))
+        Array([-0.01,  2.  ], f32)
     """
     value = as_floating(x)
     below = operators.multiply(value, negative_slope)
@@ -112,6 +115,7 @@ def elu(x: ArrayLike, /, alpha: ArrayLike = 1.0) -> Value:
 
     Example:
         >>> pb.nn.elu(pb.asarray([-1.0, 2.0]))
+        Array([-0.63212055,  2.        ], f32)
     """
     value = as_floating(x)
     below = operators.multiply(_expm1_below(value), alpha)
@@ -125,6 +129,7 @@ def celu(x: ArrayLike, /, alpha: float = 1.0) -> Value:
 
     Example:
         >>> pb.nn.celu(pb.asarray([-1.0, 2.0]), 2.0)
+        Array([-0.78693867,  2.        ], f32)
     """
     value = as_floating(x)
     below = operators.multiply(_expm1_below(operators.divide(value, alpha)), alpha)
@@ -139,6 +144,7 @@ def selu(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.selu(pb.asarray([-1.0, 2.0]))
+        Array([-1.1113307,  2.101402 ], f32)
     """
     return operators.multiply(elu(x, _SELU_ALPHA), _SELU_SCALE)
 
@@ -155,6 +161,7 @@ def gelu(x: ArrayLike, /, approximate: bool = True) -> Value:
 
     Example:
         >>> pb.nn.gelu(pb.asarray([-1.0, 2.0]), approximate=False)
+        Array([-0.15865526,  1.9544997 ], f32)
     """
     value = as_floating(x)
     if not approximate:
@@ -174,6 +181,7 @@ def sigmoid(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.sigmoid(pb.asarray([0.0, 100.0]))
+        Array([0.5, 1. ], f32)
     """
     result: Value = Sigmoid()(as_floating(x))
     return result
@@ -186,6 +194,7 @@ def tanh(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.tanh(pb.asarray([0.0, 1.0]))
+        Array([0.       , 0.7615942], f32)
     """
     result: Value = Tanh()(as_floating(x))
     return result
@@ -198,6 +207,7 @@ def silu(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.silu(pb.asarray([-1.0, 2.0]))
+        Array([-0.2689414,  1.761594 ], f32)
     """
     value = as_floating(x)
     return operators.multiply(value, sigmoid(value))
@@ -213,6 +223,7 @@ def softplus(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.softplus(pb.asarray([-1e4, 0.0, 1e4]))
+        Array([0.000000e+00, 6.931472e-01, 1.000000e+04], f32)
     """
     value = as_floating(x)
     tail = Log1p()(Exp()(operators.negative(operators.abs_(value))))
@@ -226,6 +237,7 @@ def log_sigmoid(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.log_sigmoid(pb.asarray([-1e4, 0.0]))
+        Array([-1.000000e+04, -6.931472e-01], f32)
     """
     return operators.negative(softplus(operators.negative(as_floating(x))))
 
@@ -237,6 +249,7 @@ def softsign(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.softsign(pb.asarray([-1.0, 3.0]))
+        Array([-0.5 ,  0.75], f32)
     """
     value = as_floating(x)
     return operators.divide(value, operators.add(1.0, operators.abs_(value)))
@@ -252,6 +265,7 @@ def hard_sigmoid(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.hard_sigmoid(pb.asarray([-4.0, 0.0]))
+        Array([0. , 0.5], f32)
     """
     return operators.divide(relu6(operators.add(as_floating(x), 3.0)), 6.0)
 
@@ -261,6 +275,7 @@ def hard_silu(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.hard_silu(pb.asarray([-4.0, 1.0]))
+        Array([-0.       ,  0.6666667], f32)
     """
     value = as_floating(x)
     return operators.multiply(value, hard_sigmoid(value))
@@ -276,6 +291,7 @@ def hard_tanh(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.hard_tanh(pb.asarray([-2.0, 0.5]))
+        Array([-1. ,  0.5], f32)
     """
     value = as_array(x)
     low = operators.where(operators.less_equal(value, -1), -1, value)
@@ -289,6 +305,7 @@ def mish(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.mish(pb.asarray([-1.0, 2.0]))
+        Array([-0.3034014,  1.9439589], f32)
     """
     value = as_floating(x)
     return operators.multiply(value, Tanh()(softplus(value)))
@@ -306,6 +323,7 @@ def glu(x: ArrayLike, /, axis: int = -1) -> Value:
 
     Example:
         >>> pb.nn.glu(pb.asarray([2.0, 0.0]))
+        Array([1.], f32)
     """
     from pullback.ops.rearrange import split
 
@@ -337,6 +355,7 @@ def softmax(x: ArrayLike, /, axis: Axis = -1) -> Value:
 
     Example:
         >>> pb.nn.softmax(pb.asarray([0.0, 0.0]))
+        Array([0.5, 0.5], f32)
     """
     value = as_floating(x)
     axes = normalize_axes("softmax", axis, value.ndim)
@@ -361,6 +380,7 @@ def log_softmax(x: ArrayLike, /, axis: Axis = -1) -> Value:
 
     Example:
         >>> pb.nn.log_softmax(pb.asarray([0.0, 1e4]))
+        Array([-10000.,      0.], f32)
     """
     value = as_floating(x)
     axes = normalize_axes("log_softmax", axis, value.ndim)
@@ -389,6 +409,7 @@ def logsumexp(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> 
 
     Example:
         >>> pb.nn.logsumexp(pb.asarray([1e4, 1e4]))
+        Array(10000.693, f32)
     """
     value = as_floating(x)
     axes = normalize_axes("logsumexp", axis, value.ndim)
@@ -417,6 +438,8 @@ def one_hot(
 
     Example:
         >>> pb.nn.one_hot(pb.asarray([0, 2]), 3)
+        Array([[1., 0., 0.],
+               [0., 0., 1.]], f32)
     """
     value = as_array(x)
     require_dtype("one_hot", value, INTEGER)

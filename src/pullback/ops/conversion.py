@@ -43,7 +43,10 @@ def asarray(
 
     Example:
         >>> pb.asarray([[1, 2], [3, 4]])
+        Array([[1, 2],
+               [3, 4]], i32)
         >>> pb.asarray(1.5)
+        Array(1.5, f32)
     """
     check_device(device)
     target = None if dtype is None else as_dtype(dtype)
@@ -77,6 +80,7 @@ def array(obj: Any, /, dtype: Any = None, *, device: Any = None, copy: bool | No
 
     Example:
         >>> pb.array([1.0, 2.0])
+        Array([1., 2.], f32)
     """
     own = None if copy and isinstance(obj, (list, tuple, bool, int, float, complex)) else copy
     return asarray(obj, dtype=dtype, device=device, copy=own)
@@ -195,6 +199,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> V
     Example:
         >>> import numpy
         >>> pb.from_dlpack(numpy.arange(3))
+        Array([0, 1, 2], i64)
     """
     check_device(device)
     if isinstance(x, Value):

@@ -74,6 +74,8 @@ def full(shape: Shape, fill_value: ArrayLike, dtype: Any = None, *, device: Any 
 
     Example:
         >>> pb.full((2, 2), 7)
+        Array([[7, 7],
+               [7, 7]], i32)
     """
     check_device(device)
     lengths = as_shape("full", shape)
@@ -108,6 +110,8 @@ def zeros(shape: Shape, dtype: Any = None, *, device: Any = None) -> Value:
 
     Example:
         >>> pb.zeros((2, 3))
+        Array([[0., 0., 0.],
+               [0., 0., 0.]], f32)
     """
     return full(shape, 0, dtype=DEFAULT_FLOAT if dtype is None else dtype, device=device)
 
@@ -125,6 +129,7 @@ def ones(shape: Shape, dtype: Any = None, *, device: Any = None) -> Value:
 
     Example:
         >>> pb.ones(3, dtype=pb.int32)
+        Array([1, 1, 1], i32)
     """
     return full(shape, 1, dtype=DEFAULT_FLOAT if dtype is None else dtype, device=device)
 
@@ -142,6 +147,7 @@ def empty(shape: Shape, dtype: Any = None, *, device: Any = None) -> Value:
 
     Example:
         >>> pb.empty((2, 3)).shape
+        (2, 3)
     """
     return zeros(shape, dtype=dtype, device=device)
 
@@ -169,6 +175,7 @@ def full_like(
 
     Example:
         >>> pb.full_like(pb.asarray([1.0, 2.0]), 7)
+        Array([7., 7.], f32)
     """
     value = as_array(x)
     lengths = value.shape if shape is None else shape
@@ -182,6 +189,7 @@ def zeros_like(
 
     Example:
         >>> pb.zeros_like(pb.asarray([1, 2]))
+        Array([0, 0], i32)
     """
     return full_like(x, 0, dtype=dtype, shape=shape, device=device)
 
@@ -193,6 +201,7 @@ def ones_like(
 
     Example:
         >>> pb.ones_like(pb.asarray([1, 2]))
+        Array([1, 1], i32)
     """
     return full_like(x, 1, dtype=dtype, shape=shape, device=device)
 
@@ -204,6 +213,7 @@ def empty_like(
 
     Example:
         >>> pb.empty_like(pb.asarray([1, 2])).dtype.name
+        'int32'
     """
     return zeros_like(x, dtype=dtype, shape=shape, device=device)
 
@@ -235,7 +245,9 @@ def arange(
 
     Example:
         >>> pb.arange(5)
+        Array([0, 1, 2, 3, 4], i32)
         >>> pb.arange(1.0, 2.0, 0.25)
+        Array([1.  , 1.25, 1.5 , 1.75], f32)
     """
     check_device(device)
     first, last = (0, start) if stop is None else (start, stop)
@@ -296,6 +308,7 @@ def linspace(
 
     Example:
         >>> pb.linspace(0.0, 1.0, 5)
+        Array([0.  , 0.25, 0.5 , 0.75, 1.  ], f32)
     """
     check_device(device)
     target = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
@@ -320,6 +333,7 @@ def logspace(
 
     Example:
         >>> pb.logspace(0, 2, 3)
+        Array([  1.,  10., 100.], f32)
     """
     target = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
     return astype(Array(np.logspace(start, stop, num, endpoint=endpoint, base=base)), target)
@@ -345,6 +359,8 @@ def eye(
 
     Example:
         >>> pb.eye(2)
+        Array([[1., 0.],
+               [0., 1.]], f32)
     """
     check_device(device)
     shape = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
@@ -358,6 +374,8 @@ def identity(n: int, dtype: Any = None) -> Value:
 
     Example:
         >>> pb.identity(2, dtype=pb.int32)
+        Array([[1, 0],
+               [0, 1]], i32)
     """
     return eye(n, dtype=dtype)
 
@@ -371,6 +389,8 @@ def tri(n: int, m: int | None = None, k: int = 0, dtype: Any = None) -> Value:
 
     Example:
         >>> pb.tri(2, 3)
+        Array([[1., 0., 0.],
+               [1., 1., 0.]], f32)
     """
     ones_ = ones((n, n if m is None else m), dtype=dtype)
     return tril(ones_, k=k)
@@ -390,6 +410,8 @@ def tril(x: ArrayLike, /, k: int = 0) -> Value:
 
     Example:
         >>> pb.tril(pb.ones((2, 2)))
+        Array([[1., 0.],
+               [1., 1.]], f32)
     """
     value = _matrices("tril", x)
     row, column = _row_and_column(value.shape[-2:])
@@ -410,6 +432,8 @@ def triu(x: ArrayLike, /, k: int = 0) -> Value:
 
     Example:
         >>> pb.triu(pb.ones((2, 2)))
+        Array([[1., 1.],
+               [0., 1.]], f32)
     """
     value = _matrices("triu", x)
     row, column = _row_and_column(value.shape[-2:])
@@ -435,7 +459,10 @@ def diag(x: ArrayLike, /, k: int = 0) -> Value:
 
     Example:
         >>> pb.diag(pb.asarray([1, 2]))
+        Array([[1, 0],
+               [0, 2]], i32)
         >>> pb.diag(pb.asarray([[1, 2], [3, 4]]))
+        Array([1, 4], i32)
     """
     value = as_array(x)
     if value.ndim == 2:
@@ -466,6 +493,8 @@ def meshgrid(*arrays: ArrayLike, indexing: Literal["xy", "ij"] = "xy") -> list[V
     Example:
         >>> x, y = pb.meshgrid(pb.arange(3), pb.arange(2))
         >>> x
+        Array([[0, 1, 2],
+               [0, 1, 2]], i32)
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing {indexing!r}; expected 'xy' or 'ij'")

@@ -57,6 +57,8 @@ def einsum(subscripts: str, /, *operands: ArrayLike) -> Value:
 
     Example:
         >>> pb.einsum("ij,jk->ik", pb.ones((2, 3)), pb.ones((3, 2)))
+        Array([[3., 3.],
+               [3., 3.]], f32)
     """
     values = [as_array(x) for x in operands]
     if not values:

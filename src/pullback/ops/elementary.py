@@ -74,6 +74,7 @@ def sqrt(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.sqrt(pb.asarray([4.0, 2.0]))
+        Array([2.       , 1.4142135], f32)
     """
     return _apply(transcendental.Sqrt(), x)
 
@@ -85,6 +86,7 @@ def rsqrt(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.rsqrt(pb.asarray([4.0, 1.0]))
+        Array([0.5, 1. ], f32)
     """
     return _apply(transcendental.Rsqrt(), x)
 
@@ -96,6 +98,7 @@ def cbrt(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.cbrt(pb.asarray([8.0, -1.0]))
+        Array([ 2., -1.], f32)
     """
     return _apply(transcendental.Cbrt(), x)
 
@@ -107,6 +110,7 @@ def exp(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.exp(pb.asarray([0.0, 1.0]))
+        Array([1.      , 2.718282], f32)
     """
     return _apply(transcendental.Exp(), x)
 
@@ -118,6 +122,7 @@ def exp2(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.exp2(pb.asarray([0.0, 3.0]))
+        Array([1., 8.], f32)
     """
     return _apply(transcendental.Exp2(), x)
 
@@ -129,6 +134,7 @@ def expm1(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.expm1(pb.asarray([0.0, 1e-8]))
+        Array([0.e+00, 1.e-08], f32)
     """
     return _apply(transcendental.Expm1(), x)
 
@@ -140,6 +146,7 @@ def log(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.log(pb.asarray([1.0, 2.0]))
+        Array([0.       , 0.6931472], f32)
     """
     return _apply(transcendental.Log(), x)
 
@@ -151,6 +158,7 @@ def log2(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.log2(pb.asarray([1.0, 8.0]))
+        Array([0., 3.], f32)
     """
     return _apply(transcendental.Log2(), x)
 
@@ -162,6 +170,7 @@ def log10(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.log10(pb.asarray([1.0, 100.0]))
+        Array([0.       , 2.0000002], f32)
     """
     return _apply(transcendental.Log10(), x)
 
@@ -173,6 +182,7 @@ def log1p(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.log1p(pb.asarray([0.0, 1e-8]))
+        Array([0.e+00, 1.e-08], f32)
     """
     return _apply(transcendental.Log1p(), x)
 
@@ -184,6 +194,7 @@ def sin(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.sin(pb.asarray([0.0, 1.0]))
+        Array([0.      , 0.841471], f32)
     """
     return _apply(transcendental.Sin(), x)
 
@@ -195,6 +206,7 @@ def cos(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.cos(pb.asarray([0.0, 1.0]))
+        Array([1.       , 0.5403023], f32)
     """
     return _apply(transcendental.Cos(), x)
 
@@ -206,6 +218,7 @@ def tan(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.tan(pb.asarray([0.0, 1.0]))
+        Array([0.       , 1.5574077], f32)
     """
     return _apply(transcendental.Tan(), x)
 
@@ -217,6 +230,7 @@ def asin(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.asin(pb.asarray([0.0, 1.0]))
+        Array([0.       , 1.5707964], f32)
     """
     return _apply(transcendental.Asin(), x)
 
@@ -228,6 +242,7 @@ def acos(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.acos(pb.asarray([0.0, 1.0]))
+        Array([1.5707964, 0.       ], f32)
     """
     return _apply(transcendental.Acos(), x)
 
@@ -239,6 +254,7 @@ def atan(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.atan(pb.asarray([0.0, 1.0]))
+        Array([0.       , 0.7853982], f32)
     """
     return _apply(transcendental.Atan(), x)
 
@@ -250,6 +266,7 @@ def sinh(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.sinh(pb.asarray([0.0, 1.0]))
+        Array([0.       , 1.1752012], f32)
     """
     return _apply(transcendental.Sinh(), x)
 
@@ -261,6 +278,7 @@ def cosh(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.cosh(pb.asarray([0.0, 1.0]))
+        Array([1.       , 1.5430807], f32)
     """
     return _apply(transcendental.Cosh(), x)
 
@@ -272,6 +290,7 @@ def tanh(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.tanh(pb.asarray([0.0, 1.0]))
+        Array([0.       , 0.7615942], f32)
     """
     return _apply(transcendental.Tanh(), x)
 
@@ -283,6 +302,7 @@ def asinh(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.asinh(pb.asarray([0.0, 1.0]))
+        Array([0.       , 0.8813736], f32)
     """
     return _apply(transcendental.Asinh(), x)
 
@@ -294,6 +314,7 @@ def acosh(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.acosh(pb.asarray([1.0, 2.0]))
+        Array([0.      , 1.316958], f32)
     """
     return _apply(transcendental.Acosh(), x)
 
@@ -305,6 +326,7 @@ def atanh(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.atanh(pb.asarray([0.0, 0.5]))
+        Array([0.        , 0.54930615], f32)
     """
     return _apply(transcendental.Atanh(), x)
 
@@ -316,6 +338,7 @@ def erf(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.erf(pb.asarray([0.0, 1.0]))
+        Array([0.       , 0.8427008], f32)
     """
     return _apply(special.Erf(), x)
 
@@ -327,6 +350,7 @@ def erfc(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.erfc(pb.asarray([0.0, 1.0]))
+        Array([1.       , 0.1572992], f32)
     """
     return _apply(special.Erfc(), x)
 
@@ -338,6 +362,7 @@ def erfinv(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.erfinv(pb.asarray([0.0, 0.5]))
+        Array([0.        , 0.47693628], f32)
     """
     return _apply(special.Erfinv(), x)
 
@@ -349,6 +374,7 @@ def lgamma(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.lgamma(pb.asarray([1.0, 5.0]))
+        Array([0.       , 3.1780539], f32)
     """
     return _apply(special.Lgamma(), x)
 
@@ -360,6 +386,7 @@ def digamma(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.digamma(pb.asarray([1.0, 2.0]))
+        Array([-0.5772157 ,  0.42278433], f32)
     """
     return _apply(special.Digamma(), x)
 
@@ -371,6 +398,7 @@ def atan2(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.atan2(pb.asarray([0.0, 1.0]), pb.asarray([1.0, 0.0]))
+        Array([0.       , 1.5707964], f32)
     """
     x, y = as_array(x1), as_array(x2)
     return operators.apply(transcendental.Atan2(), x, y, floating=True)
@@ -383,6 +411,7 @@ def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.hypot(pb.asarray([3.0, 3e30]), pb.asarray([4.0, 4e30]))
+        Array([5.e+00, 5.e+30], f32)
     """
     x, y = operators.promote_operands(as_array(x1), as_array(x2), floating=True)
     largest = operators.maximum(abs(x), abs(y))
@@ -411,6 +440,7 @@ def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.logaddexp(pb.asarray([0.0, 1e4]), pb.asarray([0.0, -1e4]))
+        Array([6.931472e-01, 1.000000e+04], f32)
     """
     x, y = operators.promote_operands(as_array(x1), as_array(x2), floating=True)
     difference = x - y
@@ -426,6 +456,7 @@ def sinc(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.sinc(pb.asarray([0.0, 0.5]))
+        Array([1.        , 0.63661975], f32)
     """
     value = as_floating(x)
     angle = value * math.pi
@@ -439,6 +470,7 @@ def deg2rad(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.deg2rad(pb.asarray(180.0))
+        Array(3.1415927, f32)
     """
     return operators.multiply(as_floating(x), math.pi / 180)
 
@@ -448,6 +480,7 @@ def rad2deg(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.rad2deg(pb.asarray(3.1415927))
+        Array(180., f32)
     """
     return operators.multiply(as_floating(x), 180 / math.pi)
 

@@ -62,6 +62,7 @@ def add(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.add(pb.asarray([1, 2]), pb.asarray([0.5, 0.5]))
+        Array([1.5, 2.5], f32)
     """
     return operators.add(as_operand(x1), as_operand(x2))
 
@@ -73,6 +74,7 @@ def subtract(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.subtract(pb.asarray([1, 2]), pb.asarray([0.5, 0.5]))
+        Array([0.5, 1.5], f32)
     """
     return operators.subtract(as_operand(x1), as_operand(x2))
 
@@ -84,6 +86,7 @@ def multiply(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.multiply(pb.asarray([1, 2]), pb.asarray([0.5, 0.5]))
+        Array([0.5, 1. ], f32)
     """
     return operators.multiply(as_operand(x1), as_operand(x2))
 
@@ -95,6 +98,7 @@ def divide(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.divide(pb.asarray([1, 2]), pb.asarray([2, 0]))
+        Array([0.5, inf], f32)
     """
     return operators.divide(as_operand(x1), as_operand(x2))
 
@@ -104,6 +108,7 @@ def floor_divide(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.floor_divide(pb.asarray([7, -7]), pb.asarray([2, 2]))
+        Array([ 3, -4], i32)
     """
     return operators.floor_divide(as_operand(x1), as_operand(x2))
 
@@ -115,6 +120,7 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.remainder(pb.asarray([7, -7]), pb.asarray([3, 3]))
+        Array([1, 2], i32)
     """
     return operators.remainder(as_operand(x1), as_operand(x2))
 
@@ -126,6 +132,7 @@ def pow(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.pow(pb.asarray([2.0, 3.0]), pb.asarray([3.0, 2.0]))
+        Array([8., 9.], f32)
     """
     return operators.power(as_operand(x1), as_operand(x2))
 
@@ -137,6 +144,7 @@ def maximum(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.maximum(pb.asarray([1.0, 5.0]), pb.asarray([3.0, 4.0]))
+        Array([3., 5.], f32)
     """
     x, y = as_operand(x1), as_operand(x2)
     if operators.result_dtype(x, y) == bool_:
@@ -151,6 +159,7 @@ def minimum(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.minimum(pb.asarray([1.0, 5.0]), pb.asarray([3.0, 4.0]))
+        Array([1., 4.], f32)
     """
     x, y = as_operand(x1), as_operand(x2)
     if operators.result_dtype(x, y) == bool_:
@@ -163,6 +172,7 @@ def nextafter(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nextafter(pb.asarray([1.0]), pb.asarray([2.0]))
+        Array([1.0000001], f32)
     """
     return operators.apply(elementwise.Nextafter(), as_operand(x1), as_operand(x2), floating=True)
 
@@ -174,6 +184,7 @@ def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.copysign(pb.asarray([1.0, 2.0]), pb.asarray([-0.0, 3.0]))
+        Array([-1.,  2.], f32)
     """
     return operators.apply(elementwise.Copysign(), as_operand(x1), as_operand(x2), floating=True)
 
@@ -185,6 +196,7 @@ def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.fmod(pb.asarray([7.0, -7.0]), pb.asarray([3.0, 3.0]))
+        Array([ 1., -1.], f32)
     """
     return operators.apply(elementwise.Rem(), as_operand(x1), as_operand(x2))
 
@@ -196,6 +208,7 @@ def negative(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.negative(pb.asarray([1.0, -2.0]))
+        Array([-1.,  2.], f32)
     """
     return operators.negative(as_array(x))
 
@@ -207,6 +220,7 @@ def positive(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.positive(pb.asarray([1.0, -2.0]))
+        Array([ 1., -2.], f32)
     """
     return as_array(x)
 
@@ -218,6 +232,7 @@ def abs(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.abs(pb.asarray([1.0, -2.0]))
+        Array([1., 2.], f32)
     """
     return operators.abs_(as_array(x))
 
@@ -229,6 +244,7 @@ def sign(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.sign(pb.asarray([3.0, 0.0, -2.0]))
+        Array([ 1.,  0., -1.], f32)
     """
     return _unary(elementwise.Sign(), x)
 
@@ -240,6 +256,7 @@ def square(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.square(pb.asarray([3.0, -2.0]))
+        Array([9., 4.], f32)
     """
     value = as_array(x)
     return operators.multiply(value, value)
@@ -252,6 +269,7 @@ def reciprocal(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.reciprocal(pb.asarray([4.0, -2.0]))
+        Array([ 0.25, -0.5 ], f32)
     """
     return operators.divide(1, as_array(x))
 
@@ -263,6 +281,7 @@ def floor(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.floor(pb.asarray([1.5, -1.5]))
+        Array([ 1., -2.], f32)
     """
     return _whole(elementwise.Floor(), x)
 
@@ -274,6 +293,7 @@ def ceil(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.ceil(pb.asarray([1.5, -1.5]))
+        Array([ 2., -1.], f32)
     """
     return _whole(elementwise.Ceil(), x)
 
@@ -285,6 +305,7 @@ def trunc(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.trunc(pb.asarray([1.5, -1.5]))
+        Array([ 1., -1.], f32)
     """
     return _whole(elementwise.Trunc(), x)
 
@@ -296,6 +317,7 @@ def conj(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.conj(pb.asarray([1.0]))
+        Array([1.], f32)
     """
     return as_array(x)
 
@@ -307,6 +329,7 @@ def real(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.real(pb.asarray([1.0]))
+        Array([1.], f32)
     """
     return as_array(x)
 
@@ -318,6 +341,7 @@ def imag(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.imag(pb.asarray([1.0]))
+        Array([0.], f32)
     """
     value = as_array(x)
     return operators.broadcast_to(scalar_of(0, value.dtype), value.shape)
@@ -346,6 +370,7 @@ def round(x: ArrayLike, /, decimals: int = 0) -> Value:
 
     Example:
         >>> pb.round(pb.asarray([0.5, 1.5, 2.6]))
+        Array([0., 2., 3.], f32)
     """
     value = as_array(x)
     if decimals == 0 or value.dtype not in FLOATING:
@@ -372,6 +397,7 @@ def clip(x: ArrayLike, /, min: ArrayLike | None = None, max: ArrayLike | None = 
 
     Example:
         >>> pb.clip(pb.asarray([-1.0, 0.5, 3.0]), 0.0, 1.0)
+        Array([0. , 0.5, 1. ], f32)
     """
     value = as_array(x)
     require_dtype("clip", value, NUMERIC)
@@ -429,6 +455,7 @@ def nan_to_num(
 
     Example:
         >>> pb.nan_to_num(pb.asarray([1.0, float("nan")]))
+        Array([1., 0.], f32)
     """
     value = as_array(x)
     if value.dtype not in FLOATING:
@@ -446,6 +473,7 @@ def divmod(x1: ArrayLike, x2: ArrayLike, /) -> tuple[Value, Value]:
 
     Example:
         >>> pb.divmod(pb.asarray([7]), pb.asarray([2]))
+        (Array([3], i32), Array([1], i32))
     """
     return floor_divide(x1, x2), remainder(x1, x2)
 

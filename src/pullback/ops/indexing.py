@@ -233,6 +233,7 @@ def take(
 
     Example:
         >>> pb.take(pb.asarray([10, 20, 30]), pb.asarray([2, 0]))
+        Array([30, 10], i32)
     """
     value = as_array(x)
     if axis is None:
@@ -270,6 +271,8 @@ def take_along_axis(
 
     Example:
         >>> pb.take_along_axis(pb.asarray([[1, 2], [3, 4]]), pb.asarray([[1], [0]]), axis=1)
+        Array([[2],
+               [3]], i32)
     """
     value = as_array(x)
     if axis is None:
@@ -319,6 +322,8 @@ def put_along_axis(
 
     Example:
         >>> pb.put_along_axis(pb.zeros((2, 2)), pb.asarray([[1], [0]]), 5.0, axis=1)
+        Array([[0., 5.],
+               [5., 0.]], f32)
     """
     value = as_array(x)
     refuse_lossy_update(value, values)
@@ -367,6 +372,7 @@ def dynamic_slice(x: ArrayLike, starts: Sequence[ArrayLike], sizes: Sequence[int
 
     Example:
         >>> pb.dynamic_slice(pb.arange(5), (3,), (2,))
+        Array([3, 4], i32)
     """
     value = as_array(x)
     result: Value = DynamicSlice(tuple(sizes))(value, *_starts(value, starts))
@@ -389,6 +395,7 @@ def dynamic_update_slice(x: ArrayLike, update: ArrayLike, starts: Sequence[Array
 
     Example:
         >>> pb.dynamic_update_slice(pb.zeros(4), pb.ones(2), (1,))
+        Array([0., 1., 1., 0.], f32)
     """
     value = as_array(x)
     refuse_lossy_update(value, update)

@@ -98,6 +98,8 @@ def cholesky(x: ArrayLike, /, *, upper: bool = False) -> Value:
 
     Example:
         >>> pb.linalg.cholesky(pb.asarray([[4.0, 2.0], [2.0, 5.0]]))
+        Array([[2., 0.],
+               [1., 2.]], f32)
     """
     factor: Value = factorizations.Cholesky()(as_floating(x))
     return matrix_transpose(factor) if upper else factor
@@ -116,6 +118,7 @@ def cross(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Value:
 
     Example:
         >>> pb.linalg.cross(pb.asarray([1.0, 0.0, 0.0]), pb.asarray([0.0, 1.0, 0.0]))
+        Array([0., 0., 1.], f32)
     """
     x, y = operators.promote_operands(as_array(x1), as_array(x2))
     (place,) = normalize_axes("cross", (axis,), max(x.ndim, y.ndim))
@@ -140,6 +143,7 @@ def det(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.linalg.det(pb.asarray([[2.0, 0.0], [0.0, 3.0]]))
+        Array(6., f32)
     """
     result: Value = primitives.Det()(as_floating(x))
     return result
@@ -155,6 +159,7 @@ def slogdet(x: ArrayLike, /) -> SlogdetResult:
 
     Example:
         >>> pb.linalg.slogdet(pb.asarray([[2.0, 0.0], [0.0, -3.0]])).sign
+        Array(-1., f32)
     """
     return SlogdetResult(*primitives.SlogDet()(as_floating(x)))
 
@@ -171,6 +176,7 @@ def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Value:
 
     Example:
         >>> pb.linalg.diagonal(pb.asarray([[1, 2], [3, 4]]))
+        Array([1, 4], i32)
     """
     return linear_algebra.diagonal(x, offset, -2, -1)
 
@@ -188,6 +194,7 @@ def trace(x: ArrayLike, /, *, offset: int = 0, dtype: Any = None) -> Value:
 
     Example:
         >>> pb.linalg.trace(pb.asarray([[1, 2], [3, 4]]))
+        Array(5, i32)
     """
     return sum_(diagonal(x, offset=offset), -1, dtype=dtype)
 
@@ -200,6 +207,8 @@ def outer(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.linalg.outer(pb.asarray([1.0, 2.0]), pb.asarray([3.0]))
+        Array([[3.],
+               [6.]], f32)
     """
     for value in (as_array(x1), as_array(x2)):
         if value.ndim != 1:
@@ -218,6 +227,7 @@ def eigh(x: ArrayLike, /) -> EighResult:
 
     Example:
         >>> pb.linalg.eigh(pb.asarray([[2.0, 0.0], [0.0, 1.0]])).eigenvalues
+        Array([1., 2.], f32)
     """
     return EighResult(*factorizations.Eigh()(as_floating(x)))
 
@@ -232,6 +242,7 @@ def eigvalsh(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.linalg.eigvalsh(pb.asarray([[2.0, 0.0], [0.0, 1.0]]))
+        Array([1., 2.], f32)
     """
     result: Value = factorizations.Eigvalsh()(as_floating(x))
     return result
@@ -253,6 +264,7 @@ def svd(x: ArrayLike, /, *, full_matrices: bool = True) -> SVDResult:
 
     Example:
         >>> pb.linalg.svd(pb.asarray([[3.0, 0.0], [0.0, 4.0]])).S
+        Array([4., 3.], f32)
     """
     return SVDResult(*factorizations.Svd(full_matrices)(as_floating(x)))
 
@@ -267,6 +279,7 @@ def svdvals(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.linalg.svdvals(pb.asarray([[3.0, 0.0], [0.0, 4.0]]))
+        Array([4., 3.], f32)
     """
     result: Value = factorizations.SvdVals()(as_floating(x))
     return result
@@ -289,6 +302,7 @@ def qr(x: ArrayLike, /, *, mode: Literal["reduced", "complete"] = "reduced") -> 
 
     Example:
         >>> pb.linalg.qr(pb.asarray([[3.0], [4.0]])).R.shape
+        (1, 1)
     """
     if mode not in ("reduced", "complete"):
         raise ValueError(f"qr: mode {mode!r}; expected 'reduced' or 'complete'")
@@ -306,6 +320,8 @@ def inv(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.linalg.inv(pb.asarray([[2.0, 0.0], [0.0, 4.0]]))
+        Array([[0.5 , 0.  ],
+               [0.  , 0.25]], f32)
     """
     result: Value = primitives.Inv()(as_floating(x))
     return result
@@ -332,6 +348,7 @@ def pinv(x: ArrayLike, /, *, rtol: ArrayLike | None = None) -> Value:
 
     Example:
         >>> pb.linalg.pinv(pb.asarray([[2.0], [0.0]]))
+        Array([[0.5, 0. ]], f32)
     """
     value = as_floating(x)
     if value.ndim < 2:
@@ -359,6 +376,7 @@ def matrix_rank(x: ArrayLike, /, *, rtol: ArrayLike | None = None) -> Value:
 
     Example:
         >>> pb.linalg.matrix_rank(pb.asarray([[1.0, 2.0], [2.0, 4.0]]))
+        Array(1, i32)
     """
     values = svdvals(x)
     share = _rtol(as_floating(x), rtol)
@@ -382,6 +400,8 @@ def matrix_power(x: ArrayLike, n: int, /) -> Value:
 
     Example:
         >>> pb.linalg.matrix_power(pb.asarray([[2.0, 0.0], [0.0, 3.0]]), 3)
+        Array([[ 8.,  0.],
+               [ 0., 27.]], f32)
     """
     base, exponent = as_array(x), operator.index(n)
     if base.ndim < 2 or base.shape[-1] != base.shape[-2]:
@@ -435,6 +455,7 @@ def solve(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.linalg.solve(pb.asarray([[2.0, 0.0], [0.0, 4.0]]), pb.asarray([2.0, 4.0]))
+        Array([1., 1.], f32)
     """
     a, b, vector = _system(x1, x2, "solve")
     result: Value = primitives.Solve()(a, b)
@@ -468,6 +489,7 @@ def solve_triangular(
     Example:
         >>> a = pb.asarray([[2.0, 0.0], [1.0, 1.0]])
         >>> pb.linalg.solve_triangular(a, pb.asarray([2.0, 2.0]), lower=True)
+        Array([1., 1.], f32)
     """
     a, b, vector = _system(x1, x2, "solve_triangular")
     result: Value = primitives.TriangularSolve(lower, trans, unit_diagonal)(a, b)

@@ -69,6 +69,8 @@ def matmul(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.matmul(pb.ones((2, 3)), pb.ones((3, 2)))
+        Array([[3., 3.],
+               [3., 3.]], f32)
     """
     x, y = _pair(x1, x2)
     if not x.ndim or not y.ndim:
@@ -105,6 +107,7 @@ def matrix_transpose(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.matrix_transpose(pb.zeros((2, 3, 4))).shape
+        (2, 4, 3)
     """
     value = as_array(x)
     if value.ndim < 2:
@@ -133,6 +136,7 @@ def tensordot(
 
     Example:
         >>> pb.tensordot(pb.ones((2, 3)), pb.ones((3, 4)), axes=1).shape
+        (2, 4)
     """
     x, y = _pair(x1, x2)
     if isinstance(axes, (tuple, list)):
@@ -170,6 +174,7 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, /, axis: int = -1) -> Value:
 
     Example:
         >>> pb.vecdot(pb.asarray([1.0, 2.0]), pb.asarray([3.0, 4.0]))
+        Array(11., f32)
     """
     x, y = _pair(x1, x2)
     ndim = max(x.ndim, y.ndim)
@@ -200,6 +205,7 @@ def dot(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.dot(pb.asarray([1.0, 2.0]), pb.asarray([3.0, 4.0]))
+        Array(11., f32)
     """
     x, y = _pair(x1, x2)
     if not x.ndim or not y.ndim:
@@ -212,6 +218,7 @@ def inner(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.inner(pb.ones((2, 3)), pb.ones((4, 3))).shape
+        (2, 4)
     """
     x, y = _pair(x1, x2)
     if not x.ndim or not y.ndim:
@@ -224,6 +231,7 @@ def vdot(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.vdot(pb.ones((2, 3)), pb.ones((2, 3)))
+        Array(6., f32)
     """
     x, y = _pair(x1, x2)
     return tensordot(reshape(x, (x.size,)), reshape(y, (y.size,)), axes=1)
@@ -237,6 +245,8 @@ def outer(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.outer(pb.asarray([1.0, 2.0]), pb.asarray([3.0, 4.0]))
+        Array([[3., 4.],
+               [6., 8.]], f32)
     """
     x, y = _pair(x1, x2)
     return operators.multiply(reshape(x, (x.size, 1)), reshape(y, (1, y.size)))
@@ -247,6 +257,7 @@ def kron(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.kron(pb.asarray([1, 10]), pb.asarray([1, 2]))
+        Array([ 1,  2, 10, 20], i32)
     """
     x, y = _pair(x1, x2)
     ndim = max(x.ndim, y.ndim)
@@ -277,6 +288,7 @@ def diagonal(x: ArrayLike, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -
 
     Example:
         >>> pb.diagonal(pb.asarray([[1, 2], [3, 4]]))
+        Array([1, 4], i32)
     """
     value = as_array(x)
     rows, columns = normalize_axes("diagonal", (axis1, axis2), value.ndim)
@@ -307,5 +319,6 @@ def trace(x: ArrayLike, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> V
 
     Example:
         >>> pb.trace(pb.asarray([[1, 2], [3, 4]]))
+        Array(5, i32)
     """
     return sum_(diagonal(x, offset, axis1, axis2), -1)

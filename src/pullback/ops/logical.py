@@ -48,6 +48,7 @@ def equal(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.equal(pb.asarray([1, 2]), pb.asarray([1, 3]))
+        Array([ True, False], bool)
     """
     return operators.equal(as_operand(x1), as_operand(x2))
 
@@ -57,6 +58,7 @@ def not_equal(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.not_equal(pb.asarray([1, 2]), pb.asarray([1, 3]))
+        Array([False,  True], bool)
     """
     return operators.not_equal(as_operand(x1), as_operand(x2))
 
@@ -66,6 +68,7 @@ def less(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.less(pb.asarray([1, 2]), pb.asarray([1, 3]))
+        Array([False,  True], bool)
     """
     return operators.less(as_operand(x1), as_operand(x2))
 
@@ -75,6 +78,7 @@ def less_equal(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.less_equal(pb.asarray([1, 2]), pb.asarray([1, 3]))
+        Array([ True,  True], bool)
     """
     return operators.less_equal(as_operand(x1), as_operand(x2))
 
@@ -84,6 +88,7 @@ def greater(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.greater(pb.asarray([1, 2]), pb.asarray([1, 3]))
+        Array([False, False], bool)
     """
     return operators.greater(as_operand(x1), as_operand(x2))
 
@@ -93,6 +98,7 @@ def greater_equal(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.greater_equal(pb.asarray([1, 2]), pb.asarray([1, 3]))
+        Array([ True, False], bool)
     """
     return operators.greater_equal(as_operand(x1), as_operand(x2))
 
@@ -102,6 +108,7 @@ def bitwise_and(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.bitwise_and(pb.asarray([5, 6]), pb.asarray([3, 3]))
+        Array([1, 2], i32)
     """
     return operators.bitwise_and(as_operand(x1), as_operand(x2))
 
@@ -111,6 +118,7 @@ def bitwise_or(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.bitwise_or(pb.asarray([5, 6]), pb.asarray([3, 3]))
+        Array([7, 7], i32)
     """
     return operators.bitwise_or(as_operand(x1), as_operand(x2))
 
@@ -120,6 +128,7 @@ def bitwise_xor(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.bitwise_xor(pb.asarray([5, 6]), pb.asarray([3, 3]))
+        Array([6, 5], i32)
     """
     return operators.bitwise_xor(as_operand(x1), as_operand(x2))
 
@@ -129,6 +138,7 @@ def bitwise_left_shift(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.bitwise_left_shift(pb.asarray([5, 6]), pb.asarray([1, 2]))
+        Array([10, 24], i32)
     """
     return operators.bitwise_left_shift(as_operand(x1), as_operand(x2))
 
@@ -138,6 +148,7 @@ def bitwise_right_shift(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.bitwise_right_shift(pb.asarray([5, -6]), pb.asarray([1, 2]))
+        Array([ 2, -2], i32)
     """
     return operators.bitwise_right_shift(as_operand(x1), as_operand(x2))
 
@@ -147,6 +158,7 @@ def logical_and(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.logical_and(pb.asarray([True, True]), pb.asarray([True, False]))
+        Array([ True, False], bool)
     """
     return operators.bitwise_and(*_logical(x1, x2))
 
@@ -156,6 +168,7 @@ def logical_or(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.logical_or(pb.asarray([True, False]), pb.asarray([False, False]))
+        Array([ True, False], bool)
     """
     return operators.bitwise_or(*_logical(x1, x2))
 
@@ -165,6 +178,7 @@ def logical_xor(x1: ArrayLike, x2: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.logical_xor(pb.asarray([True, True]), pb.asarray([True, False]))
+        Array([False,  True], bool)
     """
     return operators.bitwise_xor(*_logical(x1, x2))
 
@@ -174,6 +188,7 @@ def isfinite(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.isfinite(pb.asarray([1.0, float('inf'), float('nan')]))
+        Array([ True, False, False], bool)
     """
     value = as_array(x)
     if value.dtype in FLOATING:
@@ -187,6 +202,7 @@ def isinf(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.isinf(pb.asarray([1.0, float('inf'), float('nan')]))
+        Array([False,  True, False], bool)
     """
     value = as_array(x)
     if value.dtype in FLOATING:
@@ -199,6 +215,7 @@ def isnan(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.isnan(pb.asarray([1.0, float('inf'), float('nan')]))
+        Array([False, False,  True], bool)
     """
     value = as_array(x)
     return operators.not_equal(value, value)
@@ -209,6 +226,7 @@ def logical_not(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.logical_not(pb.asarray([True, False]))
+        Array([False,  True], bool)
     """
     return operators.bitwise_invert(astype(x, bool_))
 
@@ -218,6 +236,7 @@ def bitwise_invert(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.bitwise_invert(pb.asarray([0, 5]))
+        Array([-1, -6], i32)
     """
     return operators.bitwise_invert(as_array(x))
 
@@ -227,6 +246,7 @@ def bitwise_count(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.bitwise_count(pb.asarray([7, 8]))
+        Array([3, 1], i32)
     """
     count: Value = bitwise.Popcount()(as_array(x))
     return count
@@ -237,6 +257,7 @@ def signbit(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.signbit(pb.asarray([1.0, -0.0]))
+        Array([False,  True], bool)
     """
     value = as_floating(x)
     integers: dict[int, DType] = {2: int16, 4: int32, 8: int64}

@@ -49,6 +49,7 @@ def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike, /, *, axis: int 
 
     Example:
         >>> pb.nn.softmax_cross_entropy(pb.asarray([1e4, 0.0]), pb.asarray([0.0, 1.0]))
+        Array(10000., f32)
     """
     x, p = operators.promote_operands(as_array(logits), as_array(labels), floating=True)
     shape = operators.broadcast_shapes(x.shape, p.shape)
@@ -82,6 +83,7 @@ def softmax_cross_entropy_with_integer_labels(
     Example:
         >>> x = pb.asarray([[1e4, 0.0], [0.0, 0.0]])
         >>> pb.nn.softmax_cross_entropy_with_integer_labels(x, pb.asarray([1, 0]))
+        Array([1.000000e+04, 6.931472e-01], f32)
     """
     x, classes = as_floating(logits), as_array(labels)
     name = "softmax_cross_entropy_with_integer_labels"
@@ -122,6 +124,7 @@ def sigmoid_binary_cross_entropy(logits: ArrayLike, labels: ArrayLike, /) -> Val
 
     Example:
         >>> pb.nn.sigmoid_binary_cross_entropy(pb.asarray([1e4, 0.0]), pb.asarray([0.0, 1.0]))
+        Array([1.000000e+04, 6.931472e-01], f32)
     """
     x, p = operators.promote_operands(as_array(logits), as_array(labels), floating=True)
     missed = operators.multiply(softplus(operators.negative(x)), p)
@@ -138,6 +141,7 @@ def squared_error(predictions: ArrayLike, targets: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.nn.squared_error(pb.asarray([1.0, 2.0]), pb.asarray([1.0, 4.0]))
+        Array([0., 4.], f32)
     """
     x, y = operators.promote_operands(as_array(predictions), as_array(targets), floating=True)
     error = operators.subtract(x, y)
@@ -160,6 +164,7 @@ def huber(predictions: ArrayLike, targets: ArrayLike, /, delta: float = 1.0) -> 
 
     Example:
         >>> pb.nn.huber(pb.asarray([0.5, 3.0]), pb.asarray([0.0, 0.0]))
+        Array([0.125, 2.5  ], f32)
     """
     x, y = operators.promote_operands(as_array(predictions), as_array(targets), floating=True)
     size = operators.abs_(operators.subtract(x, y))

@@ -70,6 +70,7 @@ def concat(arrays: Sequence[ArrayLike], /, axis: int | None = 0) -> Value:
 
     Example:
         >>> pb.concat([pb.asarray([1, 2]), pb.asarray([3])])
+        Array([1, 2, 3], i32)
     """
     values = _promoted("concat", arrays)
     if axis is None:
@@ -98,6 +99,8 @@ def stack(arrays: Sequence[ArrayLike], /, axis: int = 0) -> Value:
 
     Example:
         >>> pb.stack([pb.asarray([1, 2]), pb.asarray([3, 4])], axis=1)
+        Array([[1, 3],
+               [2, 4]], i32)
     """
     values = _promoted("stack", arrays)
     for value in values[1:]:
@@ -125,6 +128,7 @@ def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Value, ...]:
 
     Example:
         >>> pb.unstack(pb.asarray([[1, 2], [3, 4]]))
+        (Array([1, 2], i32), Array([3, 4], i32))
     """
     value = as_array(x)
     place = normalize_axis("unstack", axis, value.ndim)
@@ -164,6 +168,8 @@ def reshape(x: ArrayLike, /, shape: int | Sequence[int], *, copy: bool | None = 
 
     Example:
         >>> pb.reshape(pb.arange(6), (2, -1))
+        Array([[0, 1, 2],
+               [3, 4, 5]], i32)
     """
     value = as_array(x)
     items = shape if isinstance(shape, (tuple, list)) else (shape,)
@@ -194,6 +200,7 @@ def expand_dims(x: ArrayLike, /, axis: int | Sequence[int] = 0) -> Value:
 
     Example:
         >>> pb.expand_dims(pb.asarray([1, 2]), 1).shape
+        (2, 1)
     """
     value = as_array(x)
     items: Sequence[int] = axis if isinstance(axis, (tuple, list)) else (axis,)
@@ -215,6 +222,7 @@ def squeeze(x: ArrayLike, /, axis: Axis = None) -> Value:
 
     Example:
         >>> pb.squeeze(pb.asarray([[1, 2]]), 0)
+        Array([1, 2], i32)
     """
     value = as_array(x)
     if axis is None:
@@ -240,6 +248,7 @@ def flip(x: ArrayLike, /, axis: Axis = None) -> Value:
 
     Example:
         >>> pb.flip(pb.asarray([1, 2, 3]))
+        Array([3, 2, 1], i32)
     """
     value = as_array(x)
     axes = normalize_axes("flip", axis, value.ndim)
@@ -263,6 +272,7 @@ def permute_dims(x: ArrayLike, /, axes: Sequence[int]) -> Value:
 
     Example:
         >>> pb.permute_dims(pb.zeros((2, 3, 4)), (2, 0, 1)).shape
+        (4, 2, 3)
     """
     value = as_array(x)
     order = normalize_axes("permute_dims", tuple(axes), value.ndim)
@@ -284,6 +294,7 @@ def transpose(x: ArrayLike, /, axes: Sequence[int] | None = None) -> Value:
 
     Example:
         >>> pb.transpose(pb.zeros((2, 3))).shape
+        (3, 2)
     """
     value = as_array(x)
     return permute_dims(value, tuple(reversed(range(value.ndim))) if axes is None else axes)
@@ -304,6 +315,7 @@ def moveaxis(
 
     Example:
         >>> pb.moveaxis(pb.zeros((2, 3, 4)), 0, -1).shape
+        (3, 4, 2)
     """
     value = as_array(x)
     origin = normalize_axes("moveaxis", source, value.ndim)
@@ -320,6 +332,7 @@ def swapaxes(x: ArrayLike, axis1: int, axis2: int, /) -> Value:
 
     Example:
         >>> pb.swapaxes(pb.zeros((2, 3, 4)), 0, 2).shape
+        (4, 3, 2)
     """
     value = as_array(x)
     first, second = (normalize_axis("swapaxes", a, value.ndim) for a in (axis1, axis2))
@@ -353,7 +366,9 @@ def repeat(
 
     Example:
         >>> pb.repeat(pb.asarray([1, 2]), 2)
+        Array([1, 1, 2, 2], i32)
         >>> pb.repeat(pb.asarray([1, 2]), pb.asarray([2, 1]))
+        Array([1, 1, 2], i32)
     """
     value = as_array(x)
     if axis is None:
@@ -394,6 +409,8 @@ def tile(x: ArrayLike, repetitions: int | Sequence[int], /) -> Value:
 
     Example:
         >>> pb.tile(pb.asarray([1, 2]), (2, 2))
+        Array([[1, 2, 1, 2],
+               [1, 2, 1, 2]], i32)
     """
     value, counts = as_array(x), as_shape("tile", repetitions)
     ndim = max(value.ndim, len(counts))
@@ -424,6 +441,7 @@ def roll(
 
     Example:
         >>> pb.roll(pb.asarray([1, 2, 3]), 1)
+        Array([3, 1, 2], i32)
     """
     value = as_array(x)
     if axis is None:

@@ -65,6 +65,7 @@ def standardize(
 
     Example:
         >>> pb.nn.standardize(pb.asarray([1.0, 3.0]))
+        Array([-0.999995,  0.999995], f32)
     """
     value = _wide(x)
     axes = normalize_axes("standardize", axis, value.ndim)
@@ -131,6 +132,8 @@ def layer_norm(
 
     Example:
         >>> pb.nn.layer_norm(pb.asarray([[1.0, 3.0], [2.0, 2.0]]))
+        Array([[-0.999995,  0.999995],
+               [ 0.      ,  0.      ]], f32)
     """
     value = _wide(x)
     axes = tuple(sorted(normalize_axes("layer_norm", axis, value.ndim)))
@@ -157,6 +160,7 @@ def rms_norm(
 
     Example:
         >>> pb.nn.rms_norm(pb.asarray([3.0, 4.0]))
+        Array([0.8485278, 1.1313704], f32)
     """
     value = _wide(x)
     axes = tuple(sorted(normalize_axes("rms_norm", axis, value.ndim)))
@@ -208,6 +212,7 @@ def batch_norm(
 
     Example:
         >>> pb.nn.batch_norm(pb.asarray([[1.0], [3.0]])).mean
+        Array([2.], f32)
     """
     value = _wide(x)
     if (mean is None) != (variance is None):
@@ -255,6 +260,7 @@ def dropout(
 
     Example:
         >>> pb.nn.dropout(pb.random.key(0), pb.ones(4), 0.5)
+        Array([0., 0., 2., 2.], f32)
     """
     value = as_floating(x)
     if not 0.0 <= rate <= 1.0:

@@ -50,6 +50,7 @@ def vector_norm(
 
     Example:
         >>> pb.linalg.vector_norm(pb.asarray([3.0, 4.0]))
+        Array(5., f32)
     """
     value = strong(as_floating(x))
     if value.dtype in (float16, bfloat16):
@@ -92,6 +93,7 @@ def matrix_norm(
 
     Example:
         >>> pb.linalg.matrix_norm(pb.asarray([[3.0, 4.0]]))
+        Array(5., f32)
     """
     value = as_floating(x)
     if value.ndim < 2:
@@ -139,6 +141,7 @@ def norm(
 
     Example:
         >>> pb.linalg.norm(pb.asarray([[3.0, 4.0], [0.0, 0.0]]), axis=1)
+        Array([5., 0.], f32)
     """
     value = as_floating(x)
     axes = normalize_axes("norm", axis, value.ndim)

@@ -41,6 +41,7 @@ def quantile(x: ArrayLike, q: ArrayLike, /, axis: Axis = None, *, keepdims: bool
 
     Example:
         >>> pb.quantile(pb.asarray([1.0, 2.0, 3.0, 4.0]), 0.5)
+        Array(2.5, f32)
     """
     value = as_floating(x)
     share = as_array(q)
@@ -88,6 +89,7 @@ def percentile(
 
     Example:
         >>> pb.percentile(pb.asarray([1.0, 2.0, 3.0]), 50)
+        Array(2., f32)
     """
     return quantile(x, operators.divide(as_array(q), 100.0), axis, keepdims=keepdims)
 
@@ -108,5 +110,6 @@ def median(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> Val
 
     Example:
         >>> pb.median(pb.asarray([1.0, 5.0, 2.0]))
+        Array(2., f32)
     """
     return quantile(x, 0.5, axis, keepdims=keepdims)

@@ -45,6 +45,7 @@ def ravel(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.ravel(pb.asarray([[1, 2], [3, 4]]))
+        Array([1, 2, 3, 4], i32)
     """
     return reshape(x, (-1,)) if as_array(x).size else reshape(x, (0,))
 
@@ -67,6 +68,7 @@ def split(x: ArrayLike, indices_or_sections: int | Sequence[int], /, axis: int =
 
     Example:
         >>> pb.split(pb.arange(4), 2)
+        [Array([0, 1], i32), Array([2, 3], i32)]
     """
     value = as_array(x)
     place = normalize_axis("split", axis, value.ndim)
@@ -95,6 +97,7 @@ def array_split(
 
     Example:
         >>> pb.array_split(pb.arange(3), 2)
+        [Array([0, 1], i32), Array([2], i32)]
     """
     value = as_array(x)
     place = normalize_axis("array_split", axis, value.ndim)
@@ -116,6 +119,7 @@ def hsplit(x: ArrayLike, indices_or_sections: int | Sequence[int], /) -> list[Va
 
     Example:
         >>> [part.shape for part in pb.hsplit(pb.zeros((2, 4)), 2)]
+        [(2, 2), (2, 2)]
     """
     return split(x, indices_or_sections, axis=min(as_array(x).ndim - 1, 1))
 
@@ -125,6 +129,7 @@ def vsplit(x: ArrayLike, indices_or_sections: int | Sequence[int], /) -> list[Va
 
     Example:
         >>> [part.shape for part in pb.vsplit(pb.zeros((2, 4)), 2)]
+        [(1, 4), (1, 4)]
     """
     return split(x, indices_or_sections, axis=0)
 
@@ -134,6 +139,7 @@ def atleast_1d(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.atleast_1d(3).shape
+        (1,)
     """
     value = as_array(x)
     return reshape(value, (1,)) if value.ndim == 0 else value
@@ -144,6 +150,7 @@ def atleast_2d(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.atleast_2d(pb.zeros(3)).shape
+        (1, 3)
     """
     value = as_array(x)
     return reshape(value, (1,) * (2 - value.ndim) + value.shape) if value.ndim < 2 else value
@@ -154,6 +161,7 @@ def atleast_3d(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.atleast_3d(pb.zeros((3, 4))).shape
+        (3, 4, 1)
     """
     value = atleast_2d(x)
     return reshape(value, (*value.shape, 1)) if value.ndim == 2 else value
@@ -164,6 +172,7 @@ def vstack(arrays: Sequence[ArrayLike], /) -> Value:
 
     Example:
         >>> pb.vstack([pb.zeros(3), pb.ones(3)]).shape
+        (2, 3)
     """
     return concat([atleast_2d(x) for x in arrays], axis=0)
 
@@ -173,6 +182,7 @@ def hstack(arrays: Sequence[ArrayLike], /) -> Value:
 
     Example:
         >>> pb.hstack([pb.zeros(3), pb.ones(2)]).shape
+        (5,)
     """
     values = [atleast_1d(x) for x in arrays]
     return concat(values, axis=0 if values and values[0].ndim == 1 else 1)
@@ -183,6 +193,7 @@ def dstack(arrays: Sequence[ArrayLike], /) -> Value:
 
     Example:
         >>> pb.dstack([pb.zeros((2, 3)), pb.ones((2, 3))]).shape
+        (2, 3, 2)
     """
     return concat([atleast_3d(x) for x in arrays], axis=2)
 
@@ -192,6 +203,7 @@ def column_stack(arrays: Sequence[ArrayLike], /) -> Value:
 
     Example:
         >>> pb.column_stack([pb.zeros(3), pb.ones(3)]).shape
+        (3, 2)
     """
     values = [as_array(x) for x in arrays]
     return concat([reshape(x, (x.size, 1)) if x.ndim < 2 else x for x in values], axis=1)
@@ -202,6 +214,7 @@ def fliplr(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.fliplr(pb.asarray([[1, 2]]))
+        Array([[2, 1]], i32)
     """
     return flip(x, axis=1)
 
@@ -211,6 +224,7 @@ def flipud(x: ArrayLike, /) -> Value:
 
     Example:
         >>> pb.flipud(pb.asarray([1, 2]))
+        Array([2, 1], i32)
     """
     return flip(x, axis=0)
 
@@ -220,6 +234,8 @@ def rot90(x: ArrayLike, /, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Value:
 
     Example:
         >>> pb.rot90(pb.asarray([[1, 2], [3, 4]]))
+        Array([[2, 4],
+               [1, 3]], i32)
     """
     from pullback.ops.manipulation import swapaxes
 
@@ -261,7 +277,9 @@ def pad(
 
     Example:
         >>> pb.pad(pb.asarray([1, 2, 3]), 1)
+        Array([0, 1, 2, 3, 0], i32)
         >>> pb.pad(pb.asarray([1, 2, 3]), (2, 0), "reflect")
+        Array([3, 2, 1, 2, 3], i32)
     """
     value = as_array(x)
     widths = _pad_widths(value, pad_width)

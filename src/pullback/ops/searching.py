@@ -64,6 +64,7 @@ def argmax(x: ArrayLike, /, axis: int | None = None, *, keepdims: bool = False) 
 
     Example:
         >>> pb.argmax(pb.asarray([1.0, 3.0, 2.0]))
+        Array(1, i32)
     """
     return _position(ArgMax, "argmax", x, axis, keepdims)
 
@@ -84,6 +85,7 @@ def argmin(x: ArrayLike, /, axis: int | None = None, *, keepdims: bool = False) 
 
     Example:
         >>> pb.argmin(pb.asarray([1.0, 3.0, 0.0]))
+        Array(2, i32)
     """
     return _position(ArgMin, "argmin", x, axis, keepdims)
 
@@ -123,6 +125,7 @@ def count_nonzero(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False)
 
     Example:
         >>> pb.count_nonzero(pb.asarray([1, 0, 2]))
+        Array(2, i32)
     """
     value = as_array(x)
     axes = normalize_axes("count_nonzero", axis, value.ndim)
@@ -152,7 +155,9 @@ def nonzero(
 
     Example:
         >>> pb.nonzero(pb.asarray([1, 0, 2]))
+        (Array([0, 2], i32),)
         >>> pb.nonzero(pb.asarray([1, 0, 2]), size=3, fill_value=-1)
+        (Array([ 0,  2, -1], i32),)
     """
     value = as_array(x)
     if value.ndim == 0:
@@ -187,6 +192,7 @@ def flatnonzero(x: ArrayLike, /, *, size: int | None = None, fill_value: ArrayLi
 
     Example:
         >>> pb.flatnonzero(pb.asarray([[1, 0], [0, 2]]))
+        Array([0, 3], i32)
     """
     value = as_array(x)
     return nonzero(reshape(value, (value.size,)), size=size, fill_value=fill_value)[0]
@@ -197,6 +203,8 @@ def argwhere(x: ArrayLike, /, *, size: int | None = None, fill_value: ArrayLike 
 
     Example:
         >>> pb.argwhere(pb.asarray([[1, 0], [0, 2]]))
+        Array([[0, 0],
+               [1, 1]], i32)
     """
     from pullback.ops.manipulation import stack
 
@@ -227,6 +235,7 @@ def where(
 
     Example:
         >>> pb.where(pb.asarray([True, False]), 1.0, 2.0)
+        Array([1., 2.], f32)
     """
     predicate = astype(condition, bool_)
     if x1 is None and x2 is None:
@@ -263,6 +272,7 @@ def searchsorted(
 
     Example:
         >>> pb.searchsorted(pb.asarray([1.0, 2.0, 3.0]), pb.asarray([2.0, 5.0]))
+        Array([1, 3], i32)
     """
     if side not in ("left", "right"):
         raise ValueError(f"searchsorted: side {side!r}; expected 'left' or 'right'")

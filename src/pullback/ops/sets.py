@@ -73,6 +73,7 @@ def unique_all(
 
     Example:
         >>> pb.unique_all(pb.asarray([2, 1, 2])).counts
+        Array([1, 2], i32)
     """
     value = as_array(x)
     if size is not None:
@@ -128,6 +129,7 @@ def unique_counts(
 
     Example:
         >>> pb.unique_counts(pb.asarray([2, 1, 2])).counts
+        Array([1, 2], i32)
     """
     found = unique_all(x, size=size, fill_value=fill_value)
     return UniqueCounts(found.values, found.counts)
@@ -148,6 +150,7 @@ def unique_inverse(
 
     Example:
         >>> pb.unique_inverse(pb.asarray([2, 1, 2])).inverse_indices
+        Array([1, 0, 1], i32)
     """
     found = unique_all(x, size=size, fill_value=fill_value)
     return UniqueInverse(found.values, found.inverse_indices)
@@ -168,6 +171,7 @@ def unique_values(
 
     Example:
         >>> pb.unique_values(pb.asarray([2, 1, 2]))
+        Array([1, 2], i32)
     """
     return unique_all(x, size=size, fill_value=fill_value).values
 
@@ -185,6 +189,7 @@ def isin(x1: ArrayLike, x2: ArrayLike, /, *, invert: bool = False) -> Value:
 
     Example:
         >>> pb.isin(pb.asarray([1, 2, 3]), pb.asarray([3, 1]))
+        Array([ True, False,  True], bool)
     """
     value, others = operators.promote_operands(as_operand(x1), as_operand(x2))
     if others.size == 0:

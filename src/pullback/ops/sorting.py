@@ -38,6 +38,7 @@ def sort(
 
     Example:
         >>> pb.sort(pb.asarray([3.0, 1.0, 2.0]))
+        Array([1., 2., 3.], f32)
     """
     value, place = _along("sort", x, axis)
     (ordered,) = Sort(place, 1)(value)
@@ -65,6 +66,7 @@ def argsort(
 
     Example:
         >>> pb.argsort(pb.asarray([3.0, 1.0, 2.0]))
+        Array([1, 2, 0], i32)
     """
     value, place = _along("argsort", x, axis)
     return sort_with_positions(value, place, descending)[1]
@@ -100,6 +102,7 @@ def lexsort(keys: tuple[ArrayLike, ...] | list[ArrayLike], /, axis: int = -1) ->
 
     Example:
         >>> pb.lexsort((pb.asarray([2, 1, 0]), pb.asarray([0, 1, 0])))
+        Array([2, 0, 1], i32)
     """
     values = [as_array(key) for key in reversed(keys)]
     if not values:
@@ -131,6 +134,7 @@ def top_k(x: ArrayLike, k: int, /, *, axis: int = -1) -> tuple[Value, Value]:
 
     Example:
         >>> pb.top_k(pb.asarray([3.0, 1.0, 2.0]), 2)
+        (Array([3., 2.], f32), Array([0, 2], i32))
     """
     value, place = _along("top_k", x, axis)
     count, n = operator.index(k), value.shape[place]

@@ -111,6 +111,7 @@ def sum(x: ArrayLike, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool
 
     Example:
         >>> pb.sum(pb.asarray([1.0, 2.0]))
+        Array(3., f32)
     """
     value = as_array(x)
     return _reduce("sum", ReduceSum, astype(value, _sum_dtype(value.dtype, dtype)), axis, keepdims)
@@ -135,6 +136,7 @@ def prod(x: ArrayLike, /, axis: Axis = None, *, dtype: Any = None, keepdims: boo
 
     Example:
         >>> pb.prod(pb.asarray([2.0, 3.0]))
+        Array(6., f32)
     """
     value = as_array(x)
     dtype = _sum_dtype(value.dtype, dtype)
@@ -156,6 +158,7 @@ def max(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> Value:
 
     Example:
         >>> pb.max(pb.asarray([[1.0, 2.0], [4.0, 3.0]]), axis=1)
+        Array([2., 4.], f32)
     """
     value = as_array(x)
     primitive = ReduceOr if value.dtype in BOOLEAN else ReduceMax
@@ -177,6 +180,7 @@ def min(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> Value:
 
     Example:
         >>> pb.min(pb.asarray([[1.0, 2.0], [4.0, 3.0]]), axis=1)
+        Array([1., 3.], f32)
     """
     value = as_array(x)
     primitive = ReduceAnd if value.dtype in BOOLEAN else ReduceMin
@@ -191,6 +195,7 @@ def ptp(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> Value:
 
     Example:
         >>> pb.ptp(pb.asarray([1.0, 4.0, 2.0]))
+        Array(3., f32)
     """
     value = as_array(x)
     largest = max(value, axis, keepdims=keepdims)
@@ -236,6 +241,7 @@ def mean(x: ArrayLike, /, axis: Axis = None, *, dtype: Any = None, keepdims: boo
 
     Example:
         >>> pb.mean(pb.asarray([1.0, 2.0]))
+        Array(1.5, f32)
     """
     value, result = _wide(x, dtype)
     axes = normalize_axes("mean", axis, value.ndim)
@@ -258,6 +264,7 @@ def average(
 
     Example:
         >>> pb.average(pb.asarray([1.0, 2.0]), weights=pb.asarray([3.0, 1.0]))
+        Array(1.25, f32)
     """
     if weights is None:
         return mean(x, axis, keepdims=keepdims)
@@ -299,6 +306,7 @@ def var(
 
     Example:
         >>> pb.var(pb.asarray([1.0, 3.0]))
+        Array(1., f32)
     """
     value, result = _wide(x)
     axes = normalize_axes("var", axis, value.ndim)
@@ -343,6 +351,7 @@ def std(
 
     Example:
         >>> pb.std(pb.asarray([1.0, 3.0]))
+        Array(1., f32)
     """
     value, result = _wide(x)
     axes = normalize_axes("std", axis, value.ndim)
@@ -392,6 +401,7 @@ def cumulative_sum(
 
     Example:
         >>> pb.cumulative_sum(pb.asarray([1, 2, 3]))
+        Array([1, 3, 6], i32)
     """
     value, place = _running("cumulative_sum", x, axis)
     running = CumSum(place, reverse)(astype(value, _sum_dtype(value.dtype, dtype)))
@@ -426,6 +436,7 @@ def cumulative_prod(
 
     Example:
         >>> pb.cumulative_prod(pb.asarray([1, 2, 3]))
+        Array([1, 2, 6], i32)
     """
     value, place = _running("cumulative_prod", x, axis)
     running = CumProd(place, reverse)(astype(value, _sum_dtype(value.dtype, dtype)))
@@ -440,6 +451,7 @@ def cummax(x: ArrayLike, /, axis: int | None = None, *, reverse: bool = False) -
 
     Example:
         >>> pb.cummax(pb.asarray([1, 3, 2]))
+        Array([1, 3, 3], i32)
     """
     value, place = _running("cummax", x, axis)
     require_dtype("cummax", value, NUMERIC)
@@ -452,6 +464,7 @@ def cummin(x: ArrayLike, /, axis: int | None = None, *, reverse: bool = False) -
 
     Example:
         >>> pb.cummin(pb.asarray([2, 1, 3]))
+        Array([2, 1, 1], i32)
     """
     value, place = _running("cummin", x, axis)
     require_dtype("cummin", value, NUMERIC)

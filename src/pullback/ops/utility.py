@@ -54,6 +54,7 @@ def all(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> Value:
 
     Example:
         >>> pb.all(pb.asarray([True, False]))
+        Array(False, bool)
     """
     value = astype(x, bool_)
     axes = normalize_axes("all", axis, value.ndim)
@@ -76,6 +77,7 @@ def any(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> Value:
 
     Example:
         >>> pb.any(pb.asarray([True, False]))
+        Array(True, bool)
     """
     value = astype(x, bool_)
     axes = normalize_axes("any", axis, value.ndim)
@@ -108,6 +110,7 @@ def diff(
 
     Example:
         >>> pb.diff(pb.asarray([1, 4, 9]))
+        Array([3, 5], i32)
     """
     value = as_array(x)
     place = normalize_axis("diff", axis, value.ndim)
@@ -158,6 +161,7 @@ def isclose(
 
     Example:
         >>> pb.isclose(pb.asarray([1.0, 2.0]), pb.asarray([1.0, 2.1]))
+        Array([ True, False], bool)
     """
     x, y = operators.promote_operands(as_operand(x1), as_operand(x2), floating=True)
     error = operators.abs_(operators.subtract(x, y))
@@ -183,6 +187,7 @@ def allclose(
 
     Example:
         >>> pb.allclose(pb.asarray([1.0, 2.0]), pb.asarray([1.0, 2.0]))
+        Array(True, bool)
     """
     return all(isclose(x1, x2, rtol, atol, equal_nan=equal_nan))
 
@@ -192,6 +197,7 @@ def array_equal(x1: ArrayLike, x2: ArrayLike, /, *, equal_nan: bool = False) -> 
 
     Example:
         >>> pb.array_equal(pb.asarray([1, 2]), pb.asarray([1, 2]))
+        Array(True, bool)
     """
     x, y = as_array(x1), as_array(x2)
     if x.shape != y.shape:
@@ -232,6 +238,7 @@ def bincount(
 
     Example:
         >>> pb.bincount(pb.asarray([0, 2, 2]))
+        Array([1, 0, 2], i32)
     """
     value = as_array(x)
     require_dtype("bincount", value, INTEGER)
