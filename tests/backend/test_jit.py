@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,26 @@ TARGETS = [
 def call(loaded: jit.Loaded, name: str, x: int, y: int) -> int:
     prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int)
     return int(prototype(loaded.address(name))(x, y))
+
+
+def test_threads_that_ask_for_one_symbol_at_once_all_get_live_code() -> None:
+    """Each look-up is a handle on the code; dropping one of two unloads what the other returned."""
+
+    def ask(loaded: jit.Loaded, start: threading.Barrier, results: list[int]) -> None:
+        start.wait()
+        results.append(call(loaded, "add", 20, 22))
+
+    code = jit.compile_ir(ADD, target=select_target())
+    for _ in range(30):
+        loaded = jit.load_object(code)
+        start = threading.Barrier(4)
+        results: list[int] = []
+        askers = [threading.Thread(target=ask, args=(loaded, start, results)) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        assert results == [42] * 4
 
 
 @pytest.mark.parametrize("name", TARGETS)

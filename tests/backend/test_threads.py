@@ -60,8 +60,10 @@ def write_rounds(module: Module) -> None:
 
 
 def write_flagged(module: Module) -> None:
-    """until_flag: loop until the i32 at context is set."""
+    """until_flag: set the i32 context[1], loop until the i32 context[0] is set."""
     f = begin(module, "until_flag")
+    started = f.gep("i32", f.args[0], 1)
+    f.raw(f"store atomic i32 1, {started} monotonic, align 4")
     head, done = f.label("head"), f.label("done")
     f.branch(head)
     f.start(head)
@@ -229,17 +231,16 @@ def test_concurrent_callers_get_right_results(loaded: jit.Loaded) -> None:
 
 
 def test_second_caller_runs_alone_while_the_pool_is_in_use(loaded: jit.Loaded) -> None:
-    flag = np.zeros(1, np.int32)
+    flag = np.zeros(2, np.int32)
     first = threading.Thread(
         target=threads.run, args=(loaded.address("until_flag"), flag.ctypes.data, 2)
     )
     seen = np.zeros(2, np.int64)
     first.start()
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and seen.tolist() != [1, 0]:
-        seen[:] = 0
-        threads.run(loaded.address("mark"), seen.ctypes.data, 2)
+    while not flag[1]:
+        time.sleep(0.001)
 
+    threads.run(loaded.address("mark"), seen.ctypes.data, 2)
     flag[0] = 1
     first.join(30)
 
@@ -294,12 +295,13 @@ def test_fork_after_use(loaded: jit.Loaded) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_fork_while_another_thread_uses_the_pool(loaded: jit.Loaded) -> None:
-    flag = np.zeros(1, np.int32)
+    flag = np.zeros(2, np.int32)
     busy = threading.Thread(
         target=threads.run, args=(loaded.address("until_flag"), flag.ctypes.data, 2)
     )
     busy.start()
-    time.sleep(0.02)
+    while not flag[1]:
+        time.sleep(0.001)
     child = os.fork()
     if child == 0:
         seen = np.zeros(2, np.int64)
@@ -366,7 +368,7 @@ from pullback.backend.llvm.emit import Module
 module = Module()
 t.write_flagged(module)
 loaded = jit.load_ir(str(module))
-flag = np.zeros(1, np.int32)
+flag = np.zeros(2, np.int32)
 print("running", flush=True)
 begin = time.time()
 try:
@@ -399,7 +401,7 @@ def test_ctrl_c_ends_a_long_call_within_100_ms() -> None:
 def test_exit_with_sleeping_and_spinning_workers_is_clean() -> None:
     for pause_s in ("0", "0.05"):
         script = INTERRUPTED.split("flag =")[0].format(folder=os.path.dirname(__file__)) + (
-            "flag = np.ones(1, np.int32)\n"
+            "flag = np.ones(2, np.int32)\n"
             "threads.run(loaded.address('until_flag'), flag.ctypes.data, 4)\n"
             f"time.sleep({pause_s})\n"
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -34,7 +35,8 @@ class Loaded:
             self._tracker = builder.link(self._engine, "program")
         except RuntimeError as error:
             raise CompilationError(f"LLVM can't link the generated code: {error}") from None
-        self._symbols: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._trackers: dict[str, Any] = {}
 
     def address(self, name: str) -> int:
         """Return the address of the function or global ``name``.
@@ -42,12 +44,16 @@ class Loaded:
         Raises:
             CompilationError: the code has no such symbol, or needs one that does not exist.
         """
-        if name not in self._symbols:
-            try:
-                self._symbols[name] = self._engine.lookup("program", name)
-            except RuntimeError as error:
-                raise CompilationError(f"generated code has no usable {name!r}: {error}") from None
-        return int(self._symbols[name][name])
+        # Dropping any tracker unloads the code, so each is kept, also when two threads ask at once.
+        with self._lock:
+            if name not in self._trackers:
+                try:
+                    self._trackers[name] = self._engine.lookup("program", name)
+                except RuntimeError as error:
+                    raise CompilationError(
+                        f"generated code has no usable {name!r}: {error}"
+                    ) from None
+            return int(self._trackers[name][name])
 
 
 def load_ir(text: str, *, target: Target | None = None) -> Loaded:
