@@ -49,7 +49,7 @@ def uniform(
     Source: ``jax.random.uniform``: random mantissa bits under the exponent of 1, minus 1.
 
     Example:
-        >>> uniform(key(0), (2,))
+        >>> pb.random.uniform(pb.random.key(0), (2,))
         Array([0.947667 , 0.9785799], f32)
     """
     lengths, floating = as_shape("uniform", shape), floating_dtype("uniform", dtype)

@@ -54,7 +54,7 @@ def key(seed: ArrayLike) -> Value:
     high bits of longer seeds.
 
     Example:
-        >>> key(42)
+        >>> pb.random.key(42)
         Array([ 0, 42], u32)
     """
     if isinstance(seed, int) and not isinstance(seed, (bool, np.generic)):
@@ -93,7 +93,7 @@ def split(key: ArrayLike, num: int | Sequence[int] = 2) -> Value:
     Source: ``jax.random.split`` with ``jax_threefry_partitionable``.
 
     Example:
-        >>> split(key(0))
+        >>> pb.random.split(pb.random.key(0))
         Array([[1797259609, 2579123966],
                [ 928981903, 3453687069]], u32)
     """
@@ -117,7 +117,7 @@ def fold_in(key: ArrayLike, data: ArrayLike) -> Value:
     Source: ``jax.random.fold_in``.
 
     Example:
-        >>> fold_in(key(0), 7)
+        >>> pb.random.fold_in(pb.random.key(0), 7)
         Array([2716826189,  292468403], u32)
     """
     if isinstance(data, int) and not isinstance(data, np.generic):
