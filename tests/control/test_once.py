@@ -15,9 +15,11 @@ from pullback.passes.base import PassLog
 from pullback.passes.merge_scans import merge_scans
 from pullback.primitives.control import Call
 from pullback.primitives.derive import Extension, merge_extended, note_extension
+from pullback.primitives.dot import Dot
 from pullback.program.builder import Builder
 from pullback.program.interpret import interpret
 from pullback.program.verify import verify
+from pullback.testing import check_vjp
 from pullback.types import ArrayType, float64
 
 W, STATE, XS = np.eye(3) * 0.5, np.ones(3), np.arange(12.0).reshape(4, 3) * 0.1
@@ -106,12 +108,60 @@ def test_gradient_of_a_call_computes_it_once():
     check_once(grad(lambda x: total(Call(program, "f")(x))), STATE, scans=0, steps=1)
 
 
-def test_unused_gradients_are_not_computed():
-    """Without the inputs' cotangents the backward scan stacks nothing: a sum and the carry."""
-    program = optimized(staged(grad(loss), W, STATE, XS))
-    backward = [e for e in program.equations if e.primitive.name == "scan"][-1]
+def shapes_of_backward_scan(f, *args):
+    scans = [e for e in optimized(staged(f, *args)).equations if e.primitive.name == "scan"]
+    return [v.type.shape for v in scans[-1].outputs]
 
-    assert [v.type.shape for v in backward.outputs] == [(3, 3), (3,)]
+
+def test_unused_gradients_are_not_computed():
+    """Without the inputs' cotangents only the carry's goes back."""
+    assert shapes_of_backward_scan(grad(loss, 1), W, STATE, XS) == [(3,)]
+
+
+def layer(batch):
+    """A recurrent layer with weights used twice and a bias, on ``batch`` rows."""
+
+    def f(w, bias, state, xs):
+        def step(c, x):
+            c = tanh(rows_times(c, w) + rows_times(x, w) + bias)
+            return c, None
+
+        return total(scan(step, state, xs)[0])
+
+    rng = np.random.default_rng(3)
+    return f, (
+        rng.normal(size=(4, 4)),
+        rng.normal(size=4),
+        rng.normal(size=(batch, 4)),
+        rng.normal(size=(5, batch, 4)),
+    )
+
+
+def rows_times(x, w):
+    return Dot(((1,), (0,)), ((), ()))(x, w)
+
+
+def test_weights_are_summed_by_one_product_over_all_steps():
+    """The loop stacks the cotangents of the rows, and sums up neither weights nor bias."""
+    f, args = layer(batch=2)
+
+    assert shapes_of_backward_scan(grad(f, (0, 1)), *args) == [(2, 4), (5, 2, 4)]
+    check_vjp(f, *args)
+
+
+def test_weights_are_summed_in_the_loop_where_that_moves_less():
+    f, args = layer(batch=9)
+
+    assert shapes_of_backward_scan(grad(f, (0, 1)), *args) == [(4, 4), (4,), (9, 4)]
+    check_vjp(f, *args, order=1)
+
+
+def test_sums_over_no_steps():
+    f, (w, bias, state, xs) = layer(batch=2)
+
+    found = grad(f, (0, 1))(w, bias, state, xs[:0])
+
+    check_equal(found, (np.zeros((4, 4)), np.zeros(4)))
 
 
 def test_merge_is_logged_and_keeps_the_forward_equations_name():
