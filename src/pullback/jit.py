@@ -19,10 +19,20 @@ from pullback import tree
 from pullback.compiled import Compiled
 from pullback.errors import ConfigurationError
 from pullback.program.core import Program
-from pullback.program.value import STACKS, Array, Value, as_value
-from pullback.signature import Signature, Static, as_positions, name_of, prepare, resolve_static
+from pullback.program.value import STACKS, Array, Value
+from pullback.signature import (
+    Arguments,
+    Signature,
+    Static,
+    as_positions,
+    name_of,
+    resolve_static,
+    sign,
+    take_apart,
+)
 from pullback.trace.leaves import flatten_values
 from pullback.trace.stage import Staged, stage
+from pullback.trace.variable import Variable
 from pullback.tree import TreeDef
 from pullback.types import ArrayType
 
@@ -125,51 +135,47 @@ class Jit:
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The way that works always: inside a trace, under a tape, and with any arguments."""
+        arguments = take_apart(self.__wrapped__, self._static, args, kwargs)
         if STACKS.builders:
-            return self._trace_on(args, kwargs)
-        signature = prepare(self.__wrapped__, self._static, args, kwargs)
+            return self._trace_on(arguments)
+        signature = sign(arguments)
         compiled = self._cache.get(signature.key)
         if compiled is None or compiled.has_stale_literals():
-            compiled = self._cache[signature.key] = self._compile(signature)
+            staged, out_tree = self._stage(arguments, signature)
+            compiled = Compiled(staged, out_tree, self._donated_leaves(arguments), self._numerics)
+            self._cache[signature.key] = compiled
             if _is_quick(args, kwargs, self._static):
                 key = itertools.chain.from_iterable((x.dtype, x.shape) for x in signature.arrays)
                 self._quick[(*key,)] = compiled
         if STACKS.recorders:
-            return compiled.run_recorded([as_value(x) for x in signature.array_leaves()])
-        return compiled.run(signature.arrays, signature.array_leaves())
+            return compiled.run_recorded(arguments.values())
+        return compiled.run(signature.arrays, arguments.array_leaves())
 
-    def _trace_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _trace_on(self, arguments: Arguments) -> Any:
         """Run the Python function in the trace that is being made: it becomes part of it."""
-        signature = prepare(self.__wrapped__, self._static, args, kwargs)
-        result = signature.call(self.__wrapped__, map(as_value, signature.array_leaves()))
+        result = arguments.call(self.__wrapped__, arguments.values())
         values, treedef = flatten_values(result, "result")
         return treedef.unflatten(values)
 
-    def _compile(self, signature: Signature) -> Compiled:
-        staged, out_tree = self._stage(signature)
-        return Compiled(staged, out_tree, self._donated_leaves(signature), self._numerics)
-
-    def _stage(self, signature: Signature) -> tuple[Staged, TreeDef]:
+    def _stage(self, arguments: Arguments, signature: Signature) -> tuple[Staged, TreeDef]:
         f, trees = self.__wrapped__, []
 
         def flat(*values: Value) -> list[Value]:
-            results, treedef = flatten_values(signature.call(f, values), "result")
+            results, treedef = flatten_values(arguments.call(f, values), "result")
             trees.append(treedef)
             return results
 
-        leaves = zip(signature.arrays, signature.array_leaves(), strict=True)
         types = [ArrayType(data.shape, data.dtype) for data in signature.arrays]
-        weak = [getattr(x, "weak", type(x) is not np.ndarray) for _, x in leaves]
-        return stage(flat, types, weak=weak, name=name_of(f)), trees[0]
+        return stage(flat, types, weak=signature.weak, name=name_of(f)), trees[0]
 
-    def _donated_leaves(self, signature: Signature) -> list[int]:
+    def _donated_leaves(self, arguments: Arguments) -> list[int]:
         """Positions among the inputs of the leaves of donated arguments."""
-        args = signature.treedef.children()[0].children()
+        positional, _ = arguments.treedef.children()
+        args = positional.children()
         numbers = {i % len(args) for i in self._donate if -len(args) <= i < len(args)}
         owners = [i for i, arg in enumerate(args) for _ in range(arg.num_leaves)]
-        flags = [owner in numbers for owner in owners]
-        flags += [False] * (len(signature.leaves) - len(flags))
-        kept = [flag for i, flag in enumerate(flags) if not signature.is_variable(i)]
+        pairs = zip(arguments.leaves, owners, strict=False)
+        kept = [owner in numbers for x, owner in pairs if not isinstance(x, Variable)]
         return [i for i, flag in enumerate(kept) if flag]
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
@@ -179,8 +185,8 @@ class Jit:
         variables that it reads are inputs behind the arguments, variables that it assigns are
         outputs behind the results.
         """
-        signature = prepare(self.__wrapped__, self._static, args, kwargs)
-        staged, _ = self._stage(signature)
+        arguments = take_apart(self.__wrapped__, self._static, args, kwargs)
+        staged, _ = self._stage(arguments, sign(arguments))
         program, count = staged.program, staged.num_args + len(staged.reads)
         captured = zip(program.inputs[count:], staged.captures, strict=True)
         constants = {v: x.data for v, x in captured if isinstance(x, Array)}

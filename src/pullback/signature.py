@@ -1,6 +1,6 @@
 """What distinguishes one call of a ``jit`` function from another: types, structure, static values.
 
-Imports ``tree`` and ``trace``; ``jit`` alone uses it. Start at ``prepare``.
+Imports ``tree`` and ``trace``; ``jit`` alone uses it. Start at ``sign``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from pullback import tree
 from pullback.errors import ConfigurationError, StaticArgumentError
 from pullback.program.core import NDArray
-from pullback.program.value import Array, Tracer, leaked
+from pullback.program.value import Array, Tracer, Value, leaked
 from pullback.trace.leaves import as_leaf
 from pullback.trace.variable import Variable
 from pullback.tree import TreeDef
@@ -29,30 +29,30 @@ class Static(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-class Signature(NamedTuple):
-    """One call, taken apart.
+class Arguments(NamedTuple):
+    """The arguments of one call, taken apart.
 
     Attributes:
-        key: Calls with equal keys run the same program.
-        arrays: The memory of the array arguments.
-        leaves: All leaves: of arrays, and of variables, which are not inputs.
+        leaves: All leaves: arrays, and variables, which are not inputs of a program.
         treedef: Structure of ``(args, kwargs)`` with ``None`` in place of static arguments.
         static: Static arguments by position or name.
     """
 
-    key: Hashable
-    arrays: list[NDArray]
     leaves: list[Any]
     treedef: TreeDef
     static: dict[int | str, Any]
 
-    def is_variable(self, i: int) -> bool:
-        """Whether leaf ``i`` is a variable."""
-        return isinstance(self.leaves[i], Variable)
-
     def array_leaves(self) -> list[Any]:
-        """The leaves that are arrays, in the order of ``arrays``."""
+        """The leaves that are arrays."""
         return [x for x in self.leaves if not isinstance(x, Variable)]
+
+    def values(self) -> list[Value]:
+        """The leaves that are arrays, as values."""
+        return [
+            as_leaf(x, functools.partial(_argument_name, self.treedef, i))
+            for i, x in enumerate(self.leaves)
+            if not isinstance(x, Variable)
+        ]
 
     def call(self, f: Callable[..., Any], values: Iterable[Any]) -> Any:
         """Call ``f`` with ``values`` in place of the arrays."""
@@ -64,21 +64,45 @@ class Signature(NamedTuple):
         return f(*args, **kwargs, **named)
 
 
-def prepare(
+class Signature(NamedTuple):
+    """What a program is made for, and the memory to run it on.
+
+    Attributes:
+        key: Calls with equal keys run the same program.
+        arrays: The memory of the array leaves.
+        weak: Which of them are weak in promotion.
+    """
+
+    key: Hashable
+    arrays: list[NDArray]
+    weak: list[bool]
+
+
+def take_apart(
     f: Callable[..., Any], static: Static, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Signature:
-    """Take a call apart.
+) -> Arguments:
+    """Separate static arguments, and flatten the others.
 
     Raises:
         StaticArgumentError: a static argument is not hashable.
-        TreeError: an argument that is not static has a leaf that is no array.
-        LeakedTracerError: an argument is a tracer of a trace that is over.
     """
     found: dict[int | str, Any] = {}
     if static.numbers or static.names:
         args, kwargs, found = _take_static(f, static, args, kwargs)
     leaves, treedef = tree.flatten((args, kwargs))
+    return Arguments(leaves, treedef, found)
+
+
+def sign(arguments: Arguments) -> Signature:
+    """Find out what program a call needs.
+
+    Raises:
+        TreeError: an argument that is not static has a leaf that is no array.
+        LeakedTracerError: an argument is a tracer of a trace that is over.
+    """
+    leaves, treedef, static = arguments
     arrays: list[NDArray] = []
+    flags: list[bool] = []
     parts: list[Hashable] = []
     for i, x in enumerate(leaves):
         if type(x) is Array:
@@ -89,9 +113,10 @@ def prepare(
         else:
             data, weak = _leaf_memory(x, functools.partial(_argument_name, treedef, i))
         arrays.append(data)
+        flags.append(weak)
         parts.append((data.dtype, data.shape, weak))
-    static_key = tuple((name, type(x), x) for name, x in found.items())
-    return Signature((static_key, treedef.spec, (*parts,)), arrays, leaves, treedef, found)
+    static_key = tuple((name, type(x), x) for name, x in static.items())
+    return Signature((static_key, treedef.spec, (*parts,)), arrays, flags)
 
 
 def _leaf_memory(x: Any, name: Callable[[], str]) -> tuple[NDArray, bool]:
