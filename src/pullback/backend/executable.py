@@ -18,7 +18,7 @@ import numpy as np
 
 from pullback import config
 from pullback.backend.llvm import cache, threads
-from pullback.backend.llvm.cost import LONG_S, Cost
+from pullback.kernels.cost import LONG_S, Cost
 from pullback.backend.llvm.jit import Loaded, compile_ir, load_object
 from pullback.backend.llvm.target import Target, select_target
 from pullback.errors import DTypeError, ShapeError
@@ -30,7 +30,7 @@ from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, type_of
 _DATA_OFFSET = object.__basicsize__
 _STOP_WORDS = 64
 #: Slots of the context before the buffers' pointers; ``backend.llvm.program`` has their names.
-FIRST_BUFFER = 6
+FIRST_BUFFER, HOST = 6, 1
 MAX_PROFILED = 4096
 _HostPrototype = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)
 
@@ -147,6 +147,8 @@ class _Frame:
         cells = (self.flag, self.host, self.arena, self.scratch, self.words, self.profile)
         for slot, cell in enumerate(cells):
             self.table[slot] = id(cell) + _DATA_OFFSET
+        # The host slot's pointer is the callback itself: its cell is the array's element.
+        self.table[HOST] = self.host.ctypes.data
         self.address = self.table.buffer_info()[0]
         self.flag_address = self.flag.ctypes.data
 

@@ -22,6 +22,9 @@ from pullback.program.primitive import Trait
 SERIAL_ELEMENTS = 4096
 #: A group must keep this many rows, unless its values are as small as the limit above.
 MIN_ROWS = 16
+#: Epilogues run in vectors along the result's columns. Where these waste lanes, equations that
+#: read further arrays of the result's size don't join: they run over the flat array.
+LANES = 16
 #: An expression of at most this many cheap operations is computed again rather than stored.
 RECOMPUTE_OPS = 8
 
@@ -210,6 +213,8 @@ class _Fuser:
             contraction = other if other.is_contraction else group
             joined = group if other.is_contraction else other
             full = contraction.rows
+            if not _fills_lanes(full) and self._reads_whole_arrays(joined, contraction):
+                return None
             return rows if rows == full and joined.rows == full else None
         largest = max(group.largest, other.largest, *(v.type.size for v in reads), 1)
         if not rows and (group.rows or other.rows):
@@ -217,6 +222,16 @@ class _Fuser:
         if math.prod(rows) < MIN_ROWS and largest > SERIAL_ELEMENTS:
             return None
         return rows
+
+    def _reads_whole_arrays(self, joined: Group, contraction: Group) -> bool:
+        """Whether the joined equations read arrays as large as the result, besides it."""
+        inside = (joined, contraction)
+        size = math.prod(contraction.rows)
+        return any(
+            v.type.size >= size and self.group_of.get(v) not in inside
+            for eqn in joined.equations
+            for v in self.alignment(eqn)
+        )
 
     def _would_cycle(self, group: Group, other: Group) -> bool:
         """Whether a third group lies on a path from one to the other."""
@@ -318,6 +333,12 @@ class _Fuser:
             else:
                 stack.extend(v for a in eqn.inputs for v in self._behind(a))
         return result
+
+
+def _fills_lanes(shape: tuple[int, ...]) -> bool:
+    """Whether vectors along the last axis are mostly full."""
+    last = shape[-1] if shape else 1
+    return last >= 0.7 * LANES * math.ceil(last / LANES)
 
 
 def _free(index: tuple[Affine, ...]) -> frozenset[object]:  # type: ignore[type-arg]

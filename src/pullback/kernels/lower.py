@@ -23,14 +23,13 @@ from pullback.kernels.core import (
     Storage,
     Store,
 )
+from pullback.kernels.cost import TASK_S, nodes_seconds
 from pullback.kernels.expression import Expressions, ReadOperand, topological
 from pullback.kernels.fuse import Fusion, Group
 from pullback.kernels.index import Affine, LoopVar, as_index, linear_index, split_index
-from pullback.kernels.stages import hoisted_reductions, make_stages
+from pullback.kernels.stages import hoisted_reductions, make_stages, stage_roots
 from pullback.program.core import Atom, Equation, Literal, Var
 
-#: A task handles about this many elements, so that sharing tasks costs little.
-TASK_ELEMENTS = 2048
 #: Rows of a vectorised loop come in multiples of this many.
 LANES = 16
 
@@ -156,8 +155,8 @@ class GroupLowering:
             return kernel
         stages = make_stages(stores, rows)
         kernel = LoopKernel(self.name(), rows, stages, self.provenance())
-        work = max((_count(s.vars) for s in stages), default=1)
-        kernel.rows_per_task = max(1, TASK_ELEMENTS // max(work, 1))
+        seconds = sum(_count(s.vars) * nodes_seconds(stage_roots(s)) for s in stages)
+        kernel.rows_per_task = max(1, round(TASK_S / max(seconds, 1e-12)))
         kernel.expressions = self.b
         return kernel
 
@@ -335,13 +334,10 @@ def _count(vars: tuple[LoopVar, ...]) -> int:
 
 def _rows_per_task(kernel: LoopKernel) -> int:
     """How many rows a task takes; tasks of one loop are whole vectors."""
-    work = 1
-    for node in topological([s.value for stage in kernel.stages for s in stage.stores]):
-        if node.op in ("reduce", "argreduce"):
-            work = max(work, _count(node.payload.vars))
+    seconds = sum(nodes_seconds(stage_roots(stage)) for stage in kernel.stages)
     if len(kernel.rows) == 1:
-        return max(LANES, TASK_ELEMENTS // work // LANES * LANES)
-    return max(1, TASK_ELEMENTS // (work * kernel.rows[-1].extent))
+        return max(1, round(TASK_S / max(seconds, 1e-10) / LANES)) * LANES
+    return max(1, round(TASK_S / max(seconds * kernel.rows[-1].extent, 1e-10)))
 
 
 def _bool() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pullback.backend.llvm.cost import Cost, block_cost
+from pullback.kernels.cost import Cost, block_cost
 from pullback.backend.llvm.program import ProgramWriter
 from pullback.backend.llvm.target import Target
 from pullback.kernels.memory import plan_memory

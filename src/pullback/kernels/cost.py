@@ -26,6 +26,8 @@ from pullback.program.loops import SCALAR_OPS
 LONG_S = 0.02
 #: Wake-up of the team and what a barrier costs, with some imbalance.
 _START_S = 3e-6
+#: A task should take about this long: sharing then costs little, and shares come out even.
+TASK_S = 0.7e-6
 _BARRIER_S = 0.4e-6
 #: One core, roughly: multiply-adds, vector operations, elementary functions, host calls.
 _FLOP_S = 1 / 100e9
@@ -85,22 +87,23 @@ def _kernel_seconds(
         outputs = step.batch.extent * step.row.extent * step.column.extent
         # A result narrower than a vector wastes the rest of it.
         padded = outputs * math.ceil(step.column.extent / 16) * 16 / max(step.column.extent, 1)
-        epilogue = _nodes_seconds([s.value for s in step.stores]) * outputs
+        epilogue = nodes_seconds([s.value for s in step.stores]) * outputs
         return 2 * padded * step.inner.extent * _FLOP_S + epilogue
     if isinstance(step, LoopKernel):
         rows = math.prod(v.extent for v in step.rows)
         return rows * sum(
-            math.prod(v.extent for v in stage.vars) * _nodes_seconds(stage_roots(stage))
+            math.prod(v.extent for v in stage.vars) * nodes_seconds(stage_roots(stage))
             for stage in step.stages
         )
     if isinstance(step, PrefixKernel):
         size = step.axis_var.extent * math.prod(v.extent for v in step.rows)
-        return size * _nodes_seconds([step.combined]) * 4
+        return size * nodes_seconds([step.combined]) * 4
     size = math.prod(v.extent for v in (*step.indices, *step.window))
-    return size * _nodes_seconds([step.store.value]) * 4
+    return size * nodes_seconds([step.store.value]) * 4
 
 
-def _nodes_seconds(roots: list[Node]) -> float:
+def nodes_seconds(roots: list[Node]) -> float:
+    """Seconds to compute each of the nodes once on one core, in vectors."""
     total = 0.0
     for node in topological(roots):
         if node.op in ("reduce", "argreduce"):
