@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pullback.kernels.core import Node
-from pullback.kernels.expression import Expressions, ReadOperand
+from pullback.kernels.expression import Expressions, ReadOperand, dynamic_nodes
 from pullback.kernels.index import Affine, as_index
 from pullback.program.core import Atom, Equation, Literal, Program, Var
 from pullback.program.primitive import Trait
@@ -97,6 +97,9 @@ class _Fuser:
 
     def run(self) -> Fusion:
         for eqn in self.program.equations:
+            if eqn.primitive.has(Trait.CONTRACTION):
+                self.forced.update(v for a in eqn.inputs for v in self._computed_view(a))
+        for eqn in self.program.equations:
             if is_heavy(eqn):
                 self._start(eqn, heavy=True)
             elif not is_inline(eqn) or any(v in self.forced for v in eqn.outputs):
@@ -158,6 +161,33 @@ class _Fuser:
             for a in eqn.inputs
         ]
         return eqn.primitive.lower(b, index, *operands)  # type: ignore[return-value]
+
+    def _computed_view(self, atom: Atom) -> Iterable[Var]:
+        """The variable behind a contraction's operand that strides alone can't reach."""
+        while isinstance(atom, Var) and atom in self.producer:
+            eqn = self.producer[atom]
+            if not is_inline(eqn) or not atom.type.size:
+                return
+            source = self._moved_operand(eqn)
+            if source is None:
+                yield atom
+                return
+            atom = source
+
+    def _moved_operand(self, eqn: Equation) -> Atom | None:
+        """The operand that an index map moves, if it does nothing else."""
+        b = Expressions()
+        own = tuple(map(as_index, b.fresh_vars(eqn.outputs[0].type.shape, frozenset())))
+
+        def read(atom: Atom, index: tuple[Affine, ...]) -> Node:
+            return b.node("probe", atom.type.dtype, (), (atom, index), _free(index))
+
+        with b.inside(own):
+            node = self._lower(b, eqn, own, read)
+        if node.op != "probe" or any(dynamic_nodes(i) for i in node.payload[1]):
+            return None
+        atom: Atom = node.payload[0]
+        return atom
 
     def _behind(self, atom: Atom) -> Iterable[Var]:
         if isinstance(atom, Literal):
@@ -278,6 +308,7 @@ class _Fuser:
                 forced.update(v for v in operands if v in self.group_of)
         fusion.stored.update(forced)
         self.stored = fusion.stored
+        self._prefer_results(fusion)
         for group in fusion.groups:
             for eqn in group.equations:
                 for var in self.alignment(eqn):
@@ -297,6 +328,23 @@ class _Fuser:
                     if var in self.group_of and var not in fusion.stored:
                         fusion.stored.add(var)
                         changed = True
+
+    def _prefer_results(self, fusion: Fusion) -> None:
+        """Store a contraction's result where several cheap values of it are read elsewhere."""
+        wanted: dict[Group, set[Var]] = {}
+        for group in fusion.groups:
+            for eqn in group.equations:
+                for var in self.alignment(eqn):
+                    owner = self.group_of.get(var, group)
+                    if owner is not group and var not in self.stored and owner.is_contraction:
+                        wanted.setdefault(owner, set()).add(var)
+        for owner, values in wanted.items():
+            if owner.heavy is None or len(values) < 2:
+                continue
+            result = owner.heavy.outputs[0]
+            self.stored.add(result)
+            if any(self._recompute_cost(v) > RECOMPUTE_OPS for v in values):
+                self.stored.discard(result)
 
     def _recompute_cost(self, var: Var, limit: int = RECOMPUTE_OPS) -> int:
         """Cheap operations needed to compute ``var`` from memory; over ``limit``: too many."""
