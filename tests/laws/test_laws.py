@@ -12,11 +12,20 @@ from checks import (
     check_lowered,
     check_reference,
     check_round_trip,
+    evaluated,
     has_lower,
     must_have_lower,
 )
 
-from pullback.program.primitive import CONTROL, PREFIX, REGISTRY, Primitive
+from pullback.program.primitive import (
+    COMMUTATIVE,
+    CONTROL,
+    IDENTITY,
+    LINEAR,
+    PREFIX,
+    REGISTRY,
+    Primitive,
+)
 from pullback.testing import check_types, check_vjp, pull_back_eagerly
 from pullback.types import FLOATING, float32, float64, type_of
 
@@ -119,6 +128,50 @@ def vjp_of_ones(primitive: Primitive, args, dtype):
     ]
     found = pull_back_eagerly(apply, values, cotangents)
     return [None if ct is None else np.asarray(ct) for ct in found]
+
+
+def has_trait(trait):
+    return lambda case: case.primitive.has(trait)
+
+
+@cases(has_trait(LINEAR))
+def test_linear_primitives_are_homogeneous(case: Case):
+    """Twice the differentiable operands give twice the output, in all bits: doubling is exact."""
+    args = case.args()
+    moved = [case.primitive.is_differentiable(i, type_of(x)) for i, x in enumerate(args)]
+    if not any(moved):
+        return
+    with np.errstate(all="ignore"):
+        doubled = tuple(
+            np.asarray(2 * x, x.dtype) if m else x for x, m in zip(args, moved, strict=True)
+        )
+        expected = [2 * x.astype(float64) for x in evaluated(case.primitive, args)]
+        actual = [x.astype(float64) for x in evaluated(case.primitive, doubled)]
+
+    for x, y in zip(actual, expected, strict=True):
+        # Where numbers overflow or are subnormal, doubling is not exact.
+        exact = np.isfinite(x) & (np.abs(y) > 1e-4)
+        np.testing.assert_array_equal(x[exact], y[exact])
+
+
+@cases(has_trait(COMMUTATIVE))
+def test_commutative_primitives_are(case: Case):
+    x, y = case.args()
+
+    there = evaluated(case.primitive, (x, y))
+    back = evaluated(case.primitive, (y, x))
+
+    for a, b in zip(there, back, strict=True):
+        nan = a != a
+        assert np.where(nan, 0, a).tobytes() == np.where(b != b, 0, b).tobytes()
+
+
+@cases(has_trait(IDENTITY))
+def test_identity_primitives_return_an_operand(case: Case):
+    args = case.args()
+
+    for x, y in zip(evaluated(case.primitive, args), args, strict=False):
+        assert x.tobytes() == y.tobytes()
 
 
 @cases(lambda case: has_lower(type(case.primitive)) or case.primitive.has(PREFIX))

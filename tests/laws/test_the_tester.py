@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import python_loops
 from case import Case, given
 from checks import check_close, check_lowered, check_reference, check_round_trip
 from families import wide
@@ -16,6 +17,7 @@ from pullback.errors import DTypeError
 from pullback.primitives.elementwise import Add, Binary, Mul, Unary
 from pullback.primitives.shape import Reverse, Transpose
 from pullback.primitives.transcendental import Cos, Sin, Tanh
+from pullback.program.loops import PREDICATES, SCALAR_OPS
 from pullback.program.primitive import Primitive
 from pullback.testing import VjpCheckError, check_types, check_vjp
 from pullback.types import bool_, float32, float64, int32
@@ -246,6 +248,12 @@ def test_loops_refuse_operands_of_different_dtypes():
         b.select(element(1, int32), element(1, int32), element(2, int32))
     with pytest.raises(AssertionError):
         b.op("sin", element(1, int32))
+
+
+def test_loops_know_every_opcode():
+    known = set(python_loops._FLOAT_OPS) | set(python_loops._BIT_OPS) | PREDICATES | {"nextafter"}
+
+    assert known == set(SCALAR_OPS)
 
 
 def test_operand_refuses_an_index_outside():

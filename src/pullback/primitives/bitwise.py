@@ -5,7 +5,6 @@ Imports ``program`` and ``elementwise``. Start at ``Bitwise``; shifts treat the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -15,7 +14,6 @@ from pullback.program.primitive import CHEAP, COMMUTATIVE, ELEMENTWISE, Trait, p
 from pullback.types import BITS, INTEGER, SIGNED, DType
 
 
-@dataclass(frozen=True)
 class Bitwise(Binary):
     """Base of the operations on two bit patterns: logical on bool, bitwise on integers."""
 
@@ -90,7 +88,6 @@ class Popcount(Unary):
     ufunc = _count_bits
 
 
-@dataclass(frozen=True)
 class Shift(Binary):
     """Base of the shifts; the count is read as an unsigned number."""
 

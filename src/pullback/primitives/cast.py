@@ -84,10 +84,12 @@ class Convert(Primitive):
         """``astype``, saturating."""
         return convert(x, self.dtype)
 
+    def is_differentiable(self, position: int, operand: ArrayType) -> bool:
+        """Between floats only: rounding to integers has no gradient."""
+        return operand.dtype in FLOATING and self.dtype in FLOATING
+
     def vjp(self, ct: Value, out: Value, x: Value) -> Cotangents:
         """Return ct in the dtype of x."""
-        if self.dtype not in FLOATING:
-            return (None,)
         return (Convert(x.dtype)(ct),)
 
     def lower(self, b: LoopBuilder, index: Index, *operands: Operand) -> Scalar:

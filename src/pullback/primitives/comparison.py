@@ -5,7 +5,6 @@ Imports ``program`` and ``elementwise``. Start at ``Comparison``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -15,7 +14,6 @@ from pullback.program.primitive import CHEAP, COMMUTATIVE, ELEMENTWISE, Trait, p
 from pullback.types import ANY, FLOATING, ArrayType, DType, bool_
 
 
-@dataclass(frozen=True)
 class Comparison(Binary):
     """Base of the comparisons. Any nan makes all of them false, except ``Ne``; false < true."""
 

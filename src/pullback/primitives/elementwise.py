@@ -7,7 +7,6 @@ May be imported by every family of ``primitives``; imports only ``program``. Sta
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -103,7 +102,6 @@ def as_zero(x: Value) -> Value:
     return Array(np.zeros((), x.dtype))
 
 
-@dataclass(frozen=True)
 class Elementwise(Primitive):
     """Base: element ``i`` of the output depends on elements ``i`` of the operands alone.
 
@@ -136,14 +134,12 @@ class Elementwise(Primitive):
         return self.scalar(b, *(x.at(index if x.type.shape else ()) for x in operands))
 
 
-@dataclass(frozen=True)
 class Unary(Elementwise):
     """Base of the elementwise primitives of one operand."""
 
     arity: ClassVar[int] = 1
 
 
-@dataclass(frozen=True)
 class Binary(Elementwise):
     """Base of the elementwise primitives of two operands."""
 

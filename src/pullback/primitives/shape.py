@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from pullback.errors import DTypeError, ShapeError
+from pullback.primitives.cast import convert
 from pullback.primitives.elementwise import NDArray, as_zero, elementwise_dtype
 from pullback.program.loops import Index, LoopBuilder, Operand, Scalar
 from pullback.program.primitive import (
@@ -536,7 +537,7 @@ class Iota(Primitive):
 
     def evaluate(self) -> Any:
         """NumPy's ``arange``, broadcast."""
-        counts = np.arange(self.shape[self.axis]).astype(self.dtype)
+        counts = convert(np.arange(self.shape[self.axis]), self.dtype)
         others = [axis for axis in range(len(self.shape)) if axis != self.axis]
         return np.broadcast_to(np.expand_dims(counts, others), self.shape)
 

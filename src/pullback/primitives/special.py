@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -25,7 +24,6 @@ _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 _HALF_SQRT_PI = math.sqrt(math.pi) / 2.0
 
 
-@dataclass(frozen=True)
 class Special(Unary):
     """Base: evaluated in float64 whatever the dtype, and rounded to it."""
 
