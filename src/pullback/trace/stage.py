@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pullback.primitives.custom import StopGradient
 from pullback.program.builder import Builder
-from pullback.program.core import Atom, Literal, Program, Var
+from pullback.program.core import Atom, Equation, Literal, Program, Var
 from pullback.program.value import Array, Tracer, Value, as_value
-from pullback.types import ArrayType
+from pullback.types import FLOATING, ArrayType
 
 if TYPE_CHECKING:
     from pullback.trace.variable import Variable
@@ -31,27 +32,35 @@ class StageBuilder(Builder):
         super().__init__(first_key)
         self.reads: list[Variable] = []
         self.updates: list[Variable] = []
+        #: What reading a variable gives, and what was assigned to it last.
         self._values: dict[int, Tracer] = {}
+        self._assigned: dict[int, Tracer] = {}
         self._literals: list[weakref.ref[Array]] = []
 
     def read_variable(self, variable: Variable) -> Tracer:
         """What ``variable`` holds at this point of the trace; the first time, a new input."""
         value = self._values.get(id(variable))
         if value is None:
-            value = self._values[id(variable)] = self.input(variable.type)
-            self.reads.append(variable)
+            assigned = self._assigned.get(id(variable))
+            if assigned is None:
+                value = self.input(variable.type)
+                self.reads.append(variable)
+            else:
+                # No derivative flows through an assignment, in a program as in eager mode.
+                value = _cut(assigned)
+            self._values[id(variable)] = value
         return value
 
     def assign_variable(self, variable: Variable, value: Value) -> None:
         """Let ``variable`` hold ``value`` from this point of the trace on."""
         if not any(v is variable for v in self.updates):
             self.updates.append(variable)
-        # A new tracer: to a tape, what is read later is a source, not a result.
-        self._values[id(variable)] = Tracer(self, self.lift(value).atom)
+        self._assigned[id(variable)] = self.lift(value)
+        self._values.pop(id(variable), None)
 
     def updated_values(self) -> list[Tracer]:
         """What the variables in ``updates`` hold now."""
-        return [self._values[id(variable)] for variable in self.updates]
+        return [self._assigned[id(variable)] for variable in self.updates]
 
     def lift(self, x: Value) -> Tracer:
         """Return ``x`` as a tracer of this builder, noting arrays that became literals."""
@@ -64,6 +73,14 @@ class StageBuilder(Builder):
         """Arrays that became literals and that something outside still holds."""
         found = {id(x): x for ref in self._literals if (x := ref()) is not None}
         return tuple(found.values())
+
+
+def _cut(x: Tracer) -> Tracer:
+    """``x`` without its derivative; to a tape a source and not a result."""
+    if x.dtype not in FLOATING:
+        return x
+    result: Tracer = StopGradient()(x)
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +170,8 @@ def unify(staged: Sequence[Staged], *, carry: bool = False) -> list[Staged]:
     Args:
         staged: For example the branches of a ``cond``. Captures and variables are united in order
             of first use.
-        carry: Make every updated variable an input of all, as the body of a loop needs.
+        carry: Make every updated variable an input of all, as the body of a loop needs. No
+            derivative flows from one step to the next through a variable.
     """
     captures = _unite(s.captures for s in staged)
     updates = _unite(s.updates for s in staged)
@@ -161,7 +179,8 @@ def unify(staged: Sequence[Staged], *, carry: bool = False) -> list[Staged]:
     for variable in updates:
         if carry or any(not _contains(s.updates, variable) for s in staged):
             reads = _unite([reads, [variable]])
-    return [_with_interface(s, reads, captures, updates) for s in staged]
+    united = [_with_interface(s, reads, captures, updates) for s in staged]
+    return [_with_cut_updates(s) for s in united] if carry else united
 
 
 def _unite(groups: Iterable[Sequence[Any]]) -> tuple[Any, ...]:
@@ -195,3 +214,13 @@ def _with_interface(
         reads=reads,
         updates=updates,
     )
+
+
+def _with_cut_updates(staged: Staged) -> Staged:
+    program, count = staged.program, staged.num_results
+    equations, outputs = [*program.equations], [*program.outputs]
+    for j, atom in enumerate(outputs[count:], count):
+        if atom.type.dtype in FLOATING and atom not in program.inputs:
+            outputs[j] = held = Var(atom.type)
+            equations.append(Equation(StopGradient(), (atom,), (held,), program.next_key() + j))
+    return replace(staged, program=program.with_equations((*equations,), (*outputs,)))
