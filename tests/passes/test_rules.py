@@ -10,12 +10,16 @@ from tests.passes.bits import both_sides, find_difference, instances, same_bits
 
 from pullback.passes import simplify  # noqa: F401  # imports every rule
 from pullback.passes.base import APPROXIMATES, EXACT, REASSOCIATES
-from pullback.passes.rewrite import RULES, Rewrite, Rule, make_rule
+from pullback.passes.rewrite import RULES, Argument, Rewrite, Rule, make_rule
 from pullback.passes.rules import uniform
 from pullback.primitives.cast import Convert
+from pullback.primitives.dot import Dot
+from pullback.primitives.reduce import ReduceLogSumExp, ReduceMax, ReduceSum
+from pullback.primitives.shape import Broadcast, Reshape, Reverse, Transpose
+from pullback.program.core import Literal
 from pullback.program.interpret import interpret
 from pullback.program.value import Value
-from pullback.types import ArrayType, float32, float64
+from pullback.types import ArrayType, DType, float32, float64
 
 EXACT_RULES = [rule for rule in RULES.values() if rule.promise == EXACT]
 ROUNDING_RULES = [rule for rule in RULES.values() if rule.promise == REASSOCIATES]
@@ -87,6 +91,87 @@ def test_rule_that_is_not_exact_is_nearly_so(rule: Rule, rng: np.random.Generato
 
 def test_promises_are_all_in_use() -> None:
     assert {rule.promise for rule in RULES.values()} == {EXACT, REASSOCIATES, APPROXIMATES}
+
+
+F16, F32, I32, BOOL = (np.dtype(d) for d in ("float16", "float32", "int32", "bool"))
+
+
+def of(dtype: DType, *shape: int) -> ArrayType:
+    return ArrayType(shape, dtype)
+
+
+def literal(value: float, dtype: type = np.float32) -> Literal:
+    return Literal(dtype(value))
+
+
+DOES_NOT_HOLD: list[tuple[str, tuple[Argument, ...]]] = [
+    ("divide_by_power_of_two", (of(F32, 3), literal(3.0))),
+    ("divide_by_power_of_two", (of(F32, 3), literal(0.0))),
+    ("divide_by_power_of_two", (of(F32, 3), literal(np.inf))),
+    ("divide_by_power_of_two", (of(F32, 3), literal(np.nan))),
+    ("divide_by_power_of_two", (of(F32, 3), literal(2.0**127))),
+    ("divide_by_power_of_two", (of(F32, 3), literal(2.0**-149))),
+    ("divide_by_power_of_two", (of(I32, 3), literal(2, np.int32))),
+    ("divide_negated", (of(I32, 3), of(I32, 3))),
+    ("absolute_of_negated", (of(np.dtype("uint8"), 3),)),
+    ("multiply_by_zero", (of(F32, 3),)),
+    ("subtract_itself", (of(F32, 3),)),
+    ("maximum_with_least", (of(BOOL, 3),)),
+    ("minimum_with_greatest", (of(BOOL, 3),)),
+    ("and_true", (of(I32, 3),)),
+    ("not_less", (of(F32, 3), of(F32, 3))),
+    ("not_greater", (of(F32, 3), of(F32, 3))),
+    ("convert_twice", (of(F32, 3), Convert(F32), Convert(I32))),
+    ("convert_twice", (of(F32, 3), Convert(F32), Convert(F16))),
+    ("convert_twice", (of(F32, 3), Convert(F32), Convert(BOOL))),
+    ("convert_twice", (of(I32, 3), Convert(I32), Convert(F32))),
+    ("convert_twice", (of(I32, 3), Convert(I32), Convert(np.dtype("uint64")))),
+    ("convert_twice", (of(np.dtype("uint8"), 3), Convert(np.dtype("int8")), Convert(F32))),
+    ("reverse_nothing", (of(F32, 2, 1), Reverse((0, 1)))),
+    ("broadcast_of_reshape", (of(F32, 4), Broadcast((3, 2, 2), (0,)), Reshape((2, 2)))),
+    ("broadcast_of_reshape", (of(F32, 1, 3), Broadcast((2, 3), (0,)), Reshape((3,)))),
+    ("reduce_sum_of_one", (of(F32, 1, 3), ReduceSum((0, 1)))),
+    ("reduce_max_of_one", (of(F32, 1, 3), ReduceMax((1,)))),
+    (
+        "dot_of_transposed_left",
+        (
+            of(F32, 2, 3, 4),
+            of(F32, 4, 5),
+            Dot(((0,), (0,)), ((), ())),
+            Transpose((2, 1, 0)),
+        ),
+    ),
+    (
+        "transpose_of_dot",
+        (of(F32, 2, 3), of(F32, 3, 4, 5), Transpose((0, 2, 1)), Dot(((1,), (0,)), ((), ()))),
+    ),
+    ("add_positive_zero", (of(I32, 3),)),
+    ("subtract_from_positive_zero", (of(I32, 3),)),
+    ("multiply_by_floating_zero", (of(I32, 3),)),
+    ("subtract_floating_itself", (of(I32, 3),)),
+    ("divide_by_constant", (of(F32, 3), literal(0.0))),
+    ("divide_by_constant", (of(F32, 3), literal(np.inf))),
+    ("divide_by_constant", (of(F32, 3), literal(3e38))),
+    ("divide_by_constant", (of(I32, 3), literal(3, np.int32))),
+    ("reciprocal_root", (of(I32, 3),)),
+    ("reduce_log_sum_exp_of_one", (of(F32, 2, 3), ReduceLogSumExp((0,)))),
+    ("sum_of_broadcast", (of(F32, 3), ReduceSum((1,)), Broadcast((2, 3), (0,)))),
+    ("sum_of_broadcast", (of(F32, 3), ReduceSum(()), Broadcast((2, 3), (0,)))),
+    ("sum_of_broadcast", (of(I32, 3), ReduceSum((0,)), Broadcast((2, 3), (0,)))),
+    ("sum_of_scaled", (of(F32, 2, 3), of(F32, 2, 3), ReduceSum((0,)))),
+    ("dot_of_scaled", (of(F32, 2, 3), of(F32, 2, 4), of(F32), Dot(((0,), (0,)), ((), ())))),
+    ("dot_of_scaled", (of(F32, 8, 2), of(F32, 8, 3), of(F32, 8, 2), Dot(((0,), (0,)), ((), ())))),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    DOES_NOT_HOLD,
+    ids=[f"{name}-{number}" for number, (name, _) in enumerate(DOES_NOT_HOLD)],
+)
+def test_rule_does_not_hold(name: str, arguments: tuple[Argument, ...]) -> None:
+    """For these, though they look like the rule's pattern: its condition is not vacuous."""
+    assert RULES[name].instance(arguments) is None
 
 
 # The tester is tested: these are false, though most numbers do not show it -----------------------

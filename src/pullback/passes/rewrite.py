@@ -100,7 +100,7 @@ def _instance(rule: Rule, arguments: tuple[Argument, ...]) -> Instance | None:
         left, right = (b.lift(as_value(side)).atom for side in sides)
     if b.captures:
         raise RegistrationError(f"rule {rule.name!r} uses a constant that is not of rank 0")
-    producers = {eqn.output: eqn for eqn in b.equations}
+    producers = {eqn.output: eqn for eqn in b.equations if len(eqn.outputs) == 1}
     if not isinstance(left, Var) or left not in producers:
         raise RegistrationError(f"rule {rule.name!r}: its left side is not an operation")
     return Instance(tuple(b.inputs), producers, left, right) if left.type == right.type else None
@@ -222,7 +222,9 @@ class _Sweep:
             rule, instance, match = occurrence
             applied.append(rule.name)
             if len(applied) > MAX_REWRITES:
-                raise VerificationError(f"rewrite rules go round in a circle: {set(applied)}")
+                raise VerificationError(
+                    f"rewrite rules go round in a circle: {', '.join(sorted(set(applied)))}"
+                )
             pending += reversed(self.rewrite(eqn, rule, instance, match))
 
     def occurrence(self, eqn: Equation) -> tuple[Rule, Instance, Match] | None:
