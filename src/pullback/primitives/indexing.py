@@ -383,19 +383,6 @@ def move_from_last(x: Value, axis: int) -> Value:
     return moved
 
 
-def gather_along(x: Value, positions: Value, axis: int) -> Value:
-    """Return ``x`` at ``positions`` along ``axis``: like NumPy's ``take_along_axis``, clamped."""
-    source = move_last(x, axis)
-    vectors = _as_vectors(move_last(positions, axis))
-    batch = x.ndim - 1
-    return move_from_last(Gather((batch,), batch, "clip")(source, vectors), axis)
-
-
-def _as_vectors(positions: Value) -> Value:
-    vectors: Value = Reshape((*positions.shape, 1))(positions)
-    return vectors
-
-
 def position_dtype(count: int) -> DType:
     """Return the integer dtype that numbers ``count`` places."""
     return int32 if count <= np.iinfo(np.int32).max else int64
