@@ -121,7 +121,7 @@ def initial_state(w: Workload, asarray):
     params = [tuple(asarray(a) for a in layer) for layer in initial(w)]
     if w.optimizer == "sgd":
         return {"params": params}
-    zeros = [[tuple(asarray(np.zeros_like(a)) for a in layer) for layer in initial(w)]] * 2
+    zeros = [[tuple(asarray(a * 0) for a in layer) for layer in initial(w)] for _ in range(2)]
     return {"params": params, "m": zeros[0], "v": zeros[1], "t": asarray(np.float32(0))}
 
 
@@ -141,3 +141,118 @@ def pullback_epoch(w: Workload) -> Epoch:
         return float(np.mean(np.asarray(losses)))
 
     return epoch
+
+
+def jax_scan_epoch(w: Workload) -> Epoch:
+    """JAX with the same scan, compiled as one computation an epoch."""
+    import jax
+    import jax.numpy as jnp
+
+    traced = functional_epoch(
+        jnp, jax.nn, jax.lax.scan, jax.value_and_grad, jax.tree_util.tree_map, w
+    )
+    compiled = jax.jit(traced, donate_argnums=0)
+    images, labels = map(jnp.asarray, data(w))
+    order = orders(w)
+    state = initial_state(w, lambda a: jnp.asarray(np.array(a)))
+
+    def epoch() -> float:
+        nonlocal state
+        state, losses = compiled(state, images, labels, order())
+        return float(np.mean(np.asarray(losses)))
+
+    return epoch
+
+
+def jax_jit_epoch(w: Workload) -> Epoch:
+    """JAX with one compiled step, called from a Python loop."""
+    import jax
+    import jax.numpy as jnp
+
+    traced = functional_epoch(
+        jnp, jax.nn, lambda f, s, row: f(s, row), jax.value_and_grad, jax.tree_util.tree_map, w
+    )
+    step = jax.jit(traced, donate_argnums=0)
+    images, labels = map(jnp.asarray, data(w))
+    order = orders(w)
+    state = initial_state(w, lambda a: jnp.asarray(np.array(a)))
+
+    def epoch() -> float:
+        nonlocal state
+        losses = []
+        for rows in order():
+            state, loss = step(state, images, labels, rows)
+            losses.append(loss)
+        return float(np.mean(jax.device_get(losses)))
+
+    return epoch
+
+
+def torch_epoch(w: Workload) -> Epoch:
+    """PyTorch in eager mode, with its own fused optimizer."""
+    import torch
+
+    layers: list[torch.nn.Module] = []
+    for weights, _ in initial(w):
+        linear = torch.nn.Linear(*weights.shape)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weights.T.copy()))
+            linear.bias.zero_()
+        layers += [linear, torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers[:-1])
+    if w.optimizer == "sgd":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), w.rate)
+    else:
+        optimizer = torch.optim.Adam(
+            model.parameters(), w.rate, (BETA1, BETA2), EPSILON, fused=True
+        )
+    criterion = torch.nn.CrossEntropyLoss()
+    pixels, targets = data(w)
+    images, labels = torch.from_numpy(pixels), torch.from_numpy(targets).long()
+    order = orders(w)
+
+    def epoch() -> float:
+        losses = []
+        for rows in torch.from_numpy(order()).long():
+            optimizer.zero_grad()
+            loss = criterion(model(images[rows]), labels[rows])
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        return float(torch.stack(losses).mean())
+
+    return epoch
+
+
+def sklearn_epoch(w: Workload) -> Epoch:
+    """scikit-learn's classifier, one ``partial_fit`` over shuffled rows an epoch."""
+    from sklearn.neural_network import MLPClassifier
+
+    model = MLPClassifier(
+        w.sizes[1:-1],
+        batch_size=w.batch,
+        learning_rate_init=w.rate,
+        solver=w.optimizer,
+        max_iter=1,
+        alpha=0.0,
+        random_state=1,
+        momentum=0.0,
+    )
+    images, labels = data(w)
+    order = orders(w)
+
+    def epoch() -> float:
+        rows = order().reshape(-1)
+        model.partial_fit(images[rows], labels[rows], classes=np.arange(w.sizes[-1]))
+        return float(model.loss_)
+
+    return epoch
+
+
+MAKERS: dict[str, Callable[[Workload], Epoch]] = {
+    "pullback": pullback_epoch,
+    "jax scan": jax_scan_epoch,
+    "jax jit": jax_jit_epoch,
+    "torch eager": torch_epoch,
+    "scikit-learn": sklearn_epoch,
+}

@@ -112,7 +112,8 @@ def as_dtype(dtype: Any) -> DType:
     try:
         return _as_dtype(dtype)
     except TypeError:
-        return _as_dtype.__wrapped__(dtype)
+        found: DType = _as_dtype.__wrapped__(dtype)
+        return found
 
 
 @functools.cache

@@ -1,1 +1,1 @@
-"""backend"""
+"""Backends: what turns kernels into something that runs. ``executable`` is the way in."""

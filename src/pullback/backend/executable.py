@@ -18,10 +18,11 @@ import numpy as np
 
 from pullback import config
 from pullback.backend.llvm import cache, threads
-from pullback.kernels.cost import LONG_S, Cost
 from pullback.backend.llvm.jit import Loaded, compile_ir, load_object
-from pullback.backend.llvm.target import Target, select_target
+from pullback.backend.llvm.target import select_target
 from pullback.errors import DTypeError, ShapeError
+from pullback.kernels.cost import LONG_S, Cost
+from pullback.passes.pipeline import Numerics
 from pullback.program.core import NDArray, Program
 from pullback.program.printer import program_text
 from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, type_of
@@ -86,7 +87,7 @@ def compile_program(
     *,
     donate: frozenset[int] = frozenset(),
     name: str = "main",
-    numerics: str = "strict",
+    numerics: Numerics = "strict",
 ) -> Executable:
     """Compile a program, or find it compiled on disk.
 
@@ -305,4 +306,4 @@ def _view(pointer: int | None, type: ArrayType) -> NDArray:
     if not type.size:
         return np.empty(type.shape, type.dtype)
     memory = (ctypes.c_char * type.nbytes).from_address(pointer or 0)
-    return np.frombuffer(memory, type.dtype).reshape(type.shape)
+    return np.ndarray(type.shape, type.dtype, memoryview(memory))

@@ -1,4 +1,7 @@
-"""How long a program will take, roughly: decides the number of threads and whether to poll Ctrl-C."""
+"""How long a program will take, roughly.
+
+Decides the number of threads, the size of tasks, and whether a run listens to Ctrl-C.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,11 @@ class Expressions:
 
     # --- nodes -----------------------------------------------------------------------------------
     def node(
-        self, op: str, dtype: DType, args: tuple[Node, ...] = (), payload: Any = None,
+        self,
+        op: str,
+        dtype: DType,
+        args: tuple[Node, ...] = (),
+        payload: Any = None,
         free: frozenset[LoopVar] = frozenset(),
     ) -> Node:
         """The node with these parts, new or known."""
@@ -108,7 +112,8 @@ class Expressions:
     def select(self, predicate: Any, on_true: Any, on_false: Any) -> Node:
         """``on_true`` where the predicate holds."""
         if predicate.op == "constant":
-            return on_true if predicate.payload else on_false
+            chosen: Node = on_true if predicate.payload else on_false
+            return chosen
         return self.node("select", on_true.dtype, (predicate, on_true, on_false))
 
     def cast(self, x: Any, dtype: DType) -> Node:
@@ -169,15 +174,17 @@ class Expressions:
         key = ("reduce", value.number, initial.number, opcode, vars)
         if key not in self._nodes:
             node = Node(
-                "reduce", value.dtype, (value, initial), Reduction(opcode, vars), free,
+                "reduce",
+                value.dtype,
+                (value, initial),
+                Reduction(opcode, vars),
+                free,
                 len(self._nodes),
             )
             self._nodes[key] = node
         return self._nodes[key]
 
-    def argreduce(
-        self, opcode: str, extent: int, body: Callable[[Any], Any], dtype: DType
-    ) -> Node:
+    def argreduce(self, opcode: str, extent: int, body: Callable[[Any], Any], dtype: DType) -> Node:
         """The first index at which ``body`` is largest or least."""
         vars, value = self._loop((extent,), lambda index: body(index[0]))
         key = ("argreduce", value.number, opcode, vars, dtype)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from pullback.kernels.core import Node
 from pullback.kernels.expression import Expressions, ReadOperand, dynamic_nodes
-from pullback.kernels.index import Affine, as_index
+from pullback.kernels.index import Affine, LoopVar, as_index
 from pullback.program.core import Atom, Equation, Literal, Program, Var
 from pullback.program.primitive import Trait
 
@@ -132,9 +132,7 @@ class _Fuser:
             same = 0
             limit = min(len(own), len(index))
             while (
-                same < limit
-                and index[same] == own[same]
-                and atom.type.shape[same] == shape[same]
+                same < limit and index[same] == own[same] and atom.type.shape[same] == shape[same]
             ):
                 same += 1
             found[atom] = min(found.get(atom, same), same)
@@ -287,9 +285,7 @@ class _Fuser:
                 self.group_of[v] = kept
         self.alive.discard(gone.number)
         bit_kept, bit_gone = 1 << kept.number, 1 << gone.number
-        joint = (self.ancestors[kept.number] | self.ancestors[gone.number]) & ~(
-            bit_kept | bit_gone
-        )
+        joint = (self.ancestors[kept.number] | self.ancestors[gone.number]) & ~(bit_kept | bit_gone)
         self.ancestors[kept.number] = joint
         for number in self.alive:
             if number != kept.number and self.ancestors[number] & (bit_kept | bit_gone):
@@ -299,45 +295,47 @@ class _Fuser:
     # --- memory ----------------------------------------------------------------------------------
     def _choose_stored(self, fusion: Fusion) -> None:
         """Store what leaves its group and is not cheaper to compute again where it is read."""
-        forced = set(self.forced)
-        for group in fusion.groups:
-            if group.heavy is not None and not group.is_contraction:
-                forced.update(group.heavy.outputs)
-            elif group.heavy is not None:
-                operands = [v for a in group.heavy.inputs for v in self._behind(a)]
-                forced.update(v for v in operands if v in self.group_of)
-        fusion.stored.update(forced)
         self.stored = fusion.stored
+        fusion.stored.update(self.forced)
+        for group in fusion.groups:
+            fusion.stored.update(self._needed_in_memory(group))
         self._prefer_results(fusion)
         for group in fusion.groups:
-            for eqn in group.equations:
-                for var in self.alignment(eqn):
-                    if self.group_of.get(var, group) is not group and (
-                        self._recompute_cost(var) > RECOMPUTE_OPS
-                    ):
-                        fusion.stored.add(var)
+            for var in self._foreign_reads(group):
+                if self._recompute_cost(var) > RECOMPUTE_OPS:
+                    fusion.stored.add(var)
         # A cheap value that was not stored is computed again from its own operands: these may
         # live in other groups, and then they must be stored. Repeat until nothing changes.
-        changed = True
-        while changed:
-            changed = False
+        before = -1
+        while before != len(fusion.stored):
+            before = len(fusion.stored)
             for group in fusion.groups:
-                needed_vars = self._reads_of_group(fusion, group)
-                fusion.reads[group] = needed_vars
-                for var in needed_vars:
-                    if var in self.group_of and var not in fusion.stored:
-                        fusion.stored.add(var)
-                        changed = True
+                fusion.reads[group] = self._reads_of_group(group)
+                fusion.stored.update(v for v in fusion.reads[group] if v in self.group_of)
+
+    def _needed_in_memory(self, group: Group) -> Iterable[Var]:
+        """What a heavy equation reads or writes in memory."""
+        if group.heavy is None:
+            return
+        if not group.is_contraction:
+            yield from group.heavy.outputs
+            return
+        for atom in group.heavy.inputs:
+            yield from (v for v in self._behind(atom) if v in self.group_of)
+
+    def _foreign_reads(self, group: Group) -> Iterable[Var]:
+        """What the group's equations read of other groups."""
+        for eqn in group.equations:
+            yield from (v for v in self.alignment(eqn) if self.group_of.get(v, group) is not group)
 
     def _prefer_results(self, fusion: Fusion) -> None:
         """Store a contraction's result where several cheap values of it are read elsewhere."""
         wanted: dict[Group, set[Var]] = {}
         for group in fusion.groups:
-            for eqn in group.equations:
-                for var in self.alignment(eqn):
-                    owner = self.group_of.get(var, group)
-                    if owner is not group and var not in self.stored and owner.is_contraction:
-                        wanted.setdefault(owner, set()).add(var)
+            for var in self._foreign_reads(group):
+                owner = self.group_of[var]
+                if var not in self.stored and owner.is_contraction:
+                    wanted.setdefault(owner, set()).add(var)
         for owner, values in wanted.items():
             if owner.heavy is None or len(values) < 2:
                 continue
@@ -364,7 +362,7 @@ class _Fuser:
                 own += self._recompute_cost(atom, limit - own)
         return own
 
-    def _reads_of_group(self, fusion: Fusion, group: Group) -> set[Var]:
+    def _reads_of_group(self, group: Group) -> set[Var]:
         """Variables whose memory the group's kernel reads."""
         members = {v for eqn in group.equations for v in eqn.outputs}
         result: set[Var] = set()
@@ -389,5 +387,5 @@ def _fills_lanes(shape: tuple[int, ...]) -> bool:
     return last >= 0.7 * LANES * math.ceil(last / LANES)
 
 
-def _free(index: tuple[Affine, ...]) -> frozenset[object]:  # type: ignore[type-arg]
+def _free(index: tuple[Affine, ...]) -> frozenset[LoopVar]:
     return frozenset().union(*(i.free for i in index))

@@ -170,12 +170,11 @@ class Affine:
 
     def _split(self, divisor: int) -> tuple[Affine, Affine]:
         """Write the expression as ``quotient * divisor + rest`` with as little as possible left."""
-        whole, rest = [], []
+        whole: list[tuple[Term, int]] = []
+        rest: list[tuple[Term, int]] = []
         for term, coefficient in self.terms:
             (whole if coefficient % divisor == 0 else rest).append((term, coefficient))
-        quotient = Affine(
-            self.constant // divisor, tuple((t, c // divisor) for t, c in whole)
-        )
+        quotient = Affine(self.constant // divisor, tuple((t, c // divisor) for t, c in whole))
         return quotient, Affine(self.constant % divisor, tuple(rest))
 
     def __floordiv__(self, divisor: int) -> Affine:
@@ -228,8 +227,7 @@ def _combine(constant: int, terms: Iterable[tuple[Term, int]]) -> Affine:
         partner = Quotient(term.operand, term.divisor)
         if kept.get(partner) == coefficient * term.divisor:
             del kept[term], kept[partner]
-            merged = Affine(constant, tuple(kept.items())) + term.operand * coefficient
-            return merged
+            return Affine(constant, tuple(kept.items())) + term.operand * coefficient
     return Affine(constant, tuple(kept.items()))
 
 

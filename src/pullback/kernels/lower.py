@@ -38,7 +38,10 @@ class GroupLowering:
     """Makes the kernel (and any helper kernels before it) of one group."""
 
     def __init__(
-        self, group: Group, fusion: Fusion, storage: dict[Var, Storage],
+        self,
+        group: Group,
+        fusion: Fusion,
+        storage: dict[Var, Storage],
         new_buffer: Callable[..., Buffer],
     ) -> None:
         self.group = group
@@ -89,7 +92,9 @@ class GroupLowering:
     def name(self) -> str:
         """A readable name: the primitives, first to last."""
         names = list(dict.fromkeys(e.primitive.name for e in self.group.equations))
-        return "_".join(names if len(names) < 5 else [*names[:2], f"{len(names) - 3}more", names[-1]])
+        return "_".join(
+            names if len(names) < 5 else [*names[:2], f"{len(names) - 3}more", names[-1]]
+        )
 
     def roots(self) -> list[Var]:
         """Member variables that are stored, in order."""
@@ -148,8 +153,9 @@ class GroupLowering:
     ) -> LoopKernel:
         rows = tuple(v for v in rows if v.extent > 1)
         if rows and not any(inner for inner, _ in stores) and self._vectorise_rows(rows, stores):
-            kernel = LoopKernel(self.name(), rows, [Stage((), [s for _, s in stores])],
-                                self.provenance())
+            kernel = LoopKernel(
+                self.name(), rows, [Stage((), [s for _, s in stores])], self.provenance()
+            )
             kernel.vector_rows = True
             kernel.rows_per_task = _rows_per_task(kernel)
             return kernel
@@ -194,12 +200,20 @@ class GroupLowering:
         row = LoopVar(math.prod(shape_i), "i")
         column = LoopVar(math.prod(shape_j), "j")
         inner = LoopVar(math.prod(shape_p), "p")
-        parts = {v: split_index(as_index(v), s) for v, s in
-                 ((batch, shape_b), (row, shape_i), (column, shape_j), (inner, shape_p))}
-        a = self._operand(x, _place(x.type.ndim, (bx, parts[batch]), (free_x, parts[row]),
-                                    (cx, parts[inner])), (batch, row, inner))
-        b = self._operand(y, _place(y.type.ndim, (by, parts[batch]), (free_y, parts[column]),
-                                    (cy, parts[inner])), (batch, inner, column))
+        parts = {
+            v: split_index(as_index(v), s)
+            for v, s in ((batch, shape_b), (row, shape_i), (column, shape_j), (inner, shape_p))
+        }
+        a = self._operand(
+            x,
+            _place(x.type.ndim, (bx, parts[batch]), (free_x, parts[row]), (cx, parts[inner])),
+            (batch, row, inner),
+        )
+        b = self._operand(
+            y,
+            _place(y.type.ndim, (by, parts[batch]), (free_y, parts[column]), (cy, parts[inner])),
+            (batch, inner, column),
+        )
         out = eqn.output
         own = (*parts[batch], *parts[row], *parts[column])
         accumulator = self.b.node(
@@ -220,23 +234,21 @@ class GroupLowering:
         )
         return [*self.before, kernel]
 
-    def _operand(
-        self, atom: Atom, index: tuple[Affine, ...], vars: tuple[LoopVar, ...]
-    ) -> Node:
+    def _operand(self, atom: Atom, index: tuple[Affine, ...], vars: tuple[LoopVar, ...]) -> Node:
         """The operand's element as one load with fixed strides, copying it first if need be."""
         node = self.read(atom, index)
-        if node.op == "load" and all(
-            node.payload[1].coefficient(v) is not None for v in vars
-        ) and not node.payload[1].free - set(vars):
+        if (
+            node.op == "load"
+            and all(node.payload[1].coefficient(v) is not None for v in vars)
+            and not node.payload[1].free - set(vars)
+        ):
             return node
         shape = tuple(v.extent for v in vars)
         buffer = self.new_buffer(node.dtype, math.prod(shape))
         offset = linear_index([as_index(v) for v in vars], shape)
         store = Store(buffer, offset, node)
         stages = [Stage((), [store])]
-        copy = LoopKernel(
-            "pack", tuple(v for v in vars if v.extent > 1), stages, self.provenance()
-        )
+        copy = LoopKernel("pack", tuple(v for v in vars if v.extent > 1), stages, self.provenance())
         copy.vector_rows = True
         copy.rows_per_task = _rows_per_task(copy)
         if node.dtype.itemsize and math.prod(shape):
@@ -265,8 +277,17 @@ class GroupLowering:
         target = self.storage[out]
         return [
             PrefixKernel(
-                self.name(), rows, vars[axis], x, initial, accumulator, combined, stored, target.buffer,
-                linear_index(index, out.type.shape) + target.offset, self.provenance(),
+                self.name(),
+                rows,
+                vars[axis],
+                x,
+                initial,
+                accumulator,
+                combined,
+                stored,
+                target.buffer,
+                linear_index(index, out.type.shape) + target.offset,
+                self.provenance(),
             )
         ]
 
@@ -288,9 +309,11 @@ class GroupLowering:
             low = self.b.constant(0, raw.dtype)
             high = self.b.constant(extent, raw.dtype)
             inside = self.b.op(
-                "and", self.b.op("ge", raw, low),
-                self.b.op("lt", raw, high) if _fits(extent, raw.dtype) else
-                self.b.constant(True, _bool()),
+                "and",
+                self.b.op("ge", raw, low),
+                self.b.op("lt", raw, high)
+                if _fits(extent, raw.dtype)
+                else self.b.constant(True, _bool()),
             )
             valid = self.b.op("and", valid, inside)
             position[axis] = self.b.to_index(raw, 0, extent - 1)
@@ -304,7 +327,11 @@ class GroupLowering:
         value = update if opcode is None else self.b.op(opcode, old, update)
         return [
             ScatterKernel(
-                self.name(), lead, window, valid, Store(target.buffer, offset, value),
+                self.name(),
+                lead,
+                window,
+                valid,
+                Store(target.buffer, offset, value),
                 self.provenance(),
             )
         ]

@@ -106,7 +106,9 @@ def _aligned(size: int) -> int:
 
 
 def _walk(
-    block: Block, clock: int, loops: tuple[Span, ...],
+    block: Block,
+    clock: int,
+    loops: tuple[Span, ...],
     uses: dict[Buffer, list[tuple[int, tuple[Span, ...]]]],
 ) -> int:
     for step in block.steps:
@@ -158,7 +160,5 @@ def _lifetime(uses: list[tuple[int, tuple[Span, ...]]]) -> Span:
         if len({loops[depth] for _, loops in uses}) > 1:
             common = depth
             break
-    spans = [
-        loops[common] if len(loops) > common else (clock, clock) for clock, loops in uses
-    ]
+    spans = [loops[common] if len(loops) > common else (clock, clock) for clock, loops in uses]
     return min(s[0] for s in spans), max(s[1] for s in spans)

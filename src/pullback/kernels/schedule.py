@@ -76,8 +76,15 @@ def lower_program(program: Program, shared: dict[int, int] | None = None) -> Low
         outputs.append(buffer)
     block = scheduler.block(program, [Storage(b) for b in inputs], [Storage(b) for b in outputs])
     return Lowered(
-        block, inputs, outputs, list(program.output_types), scheduler.constants,
-        scheduler.temporaries, scheduler.host_calls, shared, program.name,
+        block,
+        inputs,
+        outputs,
+        list(program.output_types),
+        scheduler.constants,
+        scheduler.temporaries,
+        scheduler.host_calls,
+        shared,
+        program.name,
     )
 
 
@@ -104,7 +111,10 @@ class _Scheduler:
 
 class _BlockScheduler:
     def __init__(
-        self, outer: _Scheduler, program: Program, inputs: Sequence[Storage],
+        self,
+        outer: _Scheduler,
+        program: Program,
+        inputs: Sequence[Storage],
         targets: Sequence[Storage],
     ) -> None:
         self.outer = outer
@@ -121,13 +131,14 @@ class _BlockScheduler:
 
     def run(self) -> Block:
         """Schedule everything."""
-        forced = {a for a in self.program.outputs if isinstance(a, Var) and a in self.producer}
+        forced: set[Var | None] = {
+            a for a in self.program.outputs if isinstance(a, Var) and a in self.producer
+        }
         for eqn in self.program.equations:
             if eqn.primitive.traits & (Trait.CONTROL | Trait.HOST):
                 forced.update(self._needs_memory(a) for a in eqn.inputs)
             if eqn.primitive.has(Trait.SCATTER):
-                forced.update(v for v in [self._needs_memory(eqn.inputs[0])])
-        forced.discard(None)  # type: ignore[arg-type]
+                forced.add(self._needs_memory(eqn.inputs[0]))
         self.fusion = fuse(self.program, [v for v in forced if v is not None])
         self.order = _Order(self.fusion)
         self._assign_targets()
@@ -228,9 +239,7 @@ class _BlockScheduler:
                 return False
             if sum(a in old for a in self._behind_all(eqn)) > 1:
                 return False
-        readers = [
-            g for g in self.fusion.groups if g is not group and self._reads(g) & old
-        ]
+        readers = [g for g in self.fusion.groups if g is not group and self._reads(g) & old]
         if any(self.order.depends(reader, group) for reader in readers):
             return False
         for reader in readers:
@@ -297,7 +306,9 @@ class _BlockScheduler:
         """The group's kernels; an in-place result whose kernel reads it elsewhere is redirected."""
         kernels = self._lowering(group).lower()
         roots = [v for e in group.equations for v in e.outputs if v in self.in_place]
-        clashing = [v for v in roots if any(not _writes_safely(k, self.in_place[v]) for k in kernels)]
+        clashing = [
+            v for v in roots if any(not _writes_safely(k, self.in_place[v]) for k in kernels)
+        ]
         if clashing:
             for v in clashing:
                 target = self.storage[v]
@@ -339,8 +350,9 @@ class _BlockScheduler:
         carries = []
         for init, out in zip(inits, outputs, strict=True):
             target = self.storage[out]
-            if not (isinstance(init, Var) and init in self.storage
-                    and _same(self.storage[init], target)):
+            if not (
+                isinstance(init, Var) and init in self.storage and _same(self.storage[init], target)
+            ):
                 self.block.steps.extend(self._copy(init, target))
             carries.append(target)
         return carries
@@ -357,14 +369,18 @@ class _BlockScheduler:
         def slice_of(stored: Storage, type: ArrayType) -> Storage:
             size = type.size // max(primitive.length, 1)
             buffer = Buffer(
-                type.dtype, size, stored.buffer.space, stored.buffer.name, stored.buffer, size,
-                counter, primitive.reverse,
+                type.dtype,
+                size,
+                stored.buffer.space,
+                stored.buffer.name,
+                stored.buffer,
+                size,
+                counter,
+                primitive.reverse,
             )
             return Storage(buffer, stored.offset)
 
-        x_slices = [
-            slice_of(s, a.type) for s, a in zip(xs, eqn.inputs[last:], strict=True)
-        ]
+        x_slices = [slice_of(s, a.type) for s, a in zip(xs, eqn.inputs[last:], strict=True)]
         y_slices = [slice_of(self.storage[v], v.type) for v in eqn.outputs[primitive.carry :]]
         body = self.outer.block(
             primitive.body, [*constants, *carries, *x_slices], [*carries, *y_slices]
@@ -381,8 +397,10 @@ class _BlockScheduler:
 
 
 def _same(x: Storage, y: Storage) -> bool:
-    return x.buffer.root is y.buffer.root and x.offset == y.offset and (
-        x.buffer.counter is None and y.buffer.counter is None
+    return (
+        x.buffer.root is y.buffer.root
+        and x.offset == y.offset
+        and (x.buffer.counter is None and y.buffer.counter is None)
     )
 
 
@@ -408,9 +426,7 @@ def _writes_safely(kernel: Step, root: Buffer) -> bool:
         if any(_loads(n, root) for n in topological([kernel.a, kernel.b])):
             return False
         return _stages_write_safely([Stage((), kernel.stores)], root)
-    if isinstance(kernel, (PrefixKernel, ScatterKernel)):
-        return False
-    return True
+    return not isinstance(kernel, (PrefixKernel, ScatterKernel))
 
 
 def _loads(node: Node, root: Buffer) -> bool:
@@ -429,11 +445,9 @@ def _stages_write_safely(stages: list[Stage], root: Buffer) -> bool:
     if written is None:
         return True
     for number, stage in enumerate(stages):
-        values = [s.value for s in stage.stores] + [r for r in stage.reductions]
+        values = [*(s.value for s in stage.stores), *stage.reductions]
         for node in topological(values):
-            if _loads(node, root) and (
-                node.payload[1] != written.offset or number > stage_written
-            ):
+            if _loads(node, root) and (node.payload[1] != written.offset or number > stage_written):
                 return False
     return True
 

@@ -26,7 +26,9 @@ def hoisted_reductions(order: list[Node], rows: frozenset[LoopVar]) -> set[Node]
     return {n for n in order if n.op in ("reduce", "argreduce") and n.free <= rows}
 
 
-def make_stages(stores: list[tuple[tuple[LoopVar, ...], Store]], rows: tuple[LoopVar, ...]) -> list[Stage]:
+def make_stages(
+    stores: list[tuple[tuple[LoopVar, ...], Store]], rows: tuple[LoopVar, ...]
+) -> list[Stage]:
     """Arrange stores, each with its inner loop counters, and the reductions they need.
 
     Args:

@@ -129,8 +129,9 @@ def primitive(cls: P) -> P:
     Raises:
         RegistrationError: the name is taken, or the class has none.
     """
-    frozen = dataclass(frozen=True)(cls)
-    name = getattr(frozen, "name", None)
+    # Without slots the decorator changes the class in place: what it returns is `cls` itself.
+    dataclass(frozen=True)(cls)
+    name = getattr(cls, "name", None)
     if not isinstance(name, str):
         raise RegistrationError(f"{cls.__name__} needs a class attribute `name`")
     if name in REGISTRY:
@@ -138,5 +139,5 @@ def primitive(cls: P) -> P:
             f"primitive {name!r} is registered twice: "
             f"{REGISTRY[name].__qualname__} and {cls.__qualname__}"
         )
-    REGISTRY[name] = frozen
-    return frozen
+    REGISTRY[name] = cls
+    return cls

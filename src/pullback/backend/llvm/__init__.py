@@ -1,1 +1,1 @@
-"""llvm"""
+"""The LLVM backend: machine code for this processor. Start at ``build``."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pullback.kernels.cost import Cost, block_cost
 from pullback.backend.llvm.program import ProgramWriter
 from pullback.backend.llvm.target import Target
+from pullback.kernels.cost import Cost, block_cost
 from pullback.kernels.memory import plan_memory
 from pullback.kernels.schedule import Lowered, lower_program
-from pullback.passes.pipeline import run_pipeline
+from pullback.passes.pipeline import Numerics, run_pipeline
 from pullback.program.core import NDArray, Program
 from pullback.program.primitive import Primitive
 from pullback.types import ArrayType
@@ -29,7 +29,7 @@ class Built:
 
 
 def build_program(
-    program: Program, shared: dict[int, int], target: Target, numerics: str = "strict"
+    program: Program, shared: dict[int, int], target: Target, numerics: Numerics = "strict"
 ) -> Built:
     """Write the LLVM text of ``program``; see ``compile_program``."""
     optimized, _ = run_pipeline(program, numerics=numerics)
@@ -38,6 +38,11 @@ def build_program(
     writer = ProgramWriter(lowered, target)
     text = writer.write()
     return Built(
-        text, arena_bytes, writer.scratch_bytes, [data for _, data in lowered.constants],
-        lowered.host_calls, block_cost(lowered.block), lowered,
+        text,
+        arena_bytes,
+        writer.scratch_bytes,
+        [data for _, data in lowered.constants],
+        lowered.host_calls,
+        block_cost(lowered.block),
+        lowered,
     )

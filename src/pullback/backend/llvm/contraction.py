@@ -28,9 +28,14 @@ def contraction_spec(kernel: ContractionKernel, target: Target) -> ContractionSp
     b, i, j, p = kernel.batch, kernel.row, kernel.column, kernel.inner
     dtype = kernel.accumulator.dtype
     return ContractionSpec(
-        b.extent, i.extent, j.extent, p.extent,
-        _matrix(kernel.a, (b, i, p)), _matrix(kernel.b, (b, p, j)),
-        "float" if is_narrow(dtype) else element_type(dtype), tile_target(target),
+        b.extent,
+        i.extent,
+        j.extent,
+        p.extent,
+        _matrix(kernel.a, (b, i, p)),
+        _matrix(kernel.b, (b, p, j)),
+        "float" if is_narrow(dtype) else element_type(dtype),
+        tile_target(target),
     )
 
 
@@ -56,7 +61,13 @@ def write_contraction_kernel(
     roots = [s.value for s in kernel.stores]
     w.hoist(roots)
     gemm.emit_contraction(
-        f, spec, a=a, b=b, begin=f.args[-3], end=f.args[-2], scratch=f.args[-1],
+        f,
+        spec,
+        a=a,
+        b=b,
+        begin=f.args[-3],
+        end=f.args[-2],
+        scratch=f.args[-1],
         epilogue=_Epilogue(w, kernel),
     )
     f.ret()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,7 +97,7 @@ class Module:
 
 
 class Function:
-    """Writes one function's body. Use ``alloca`` slots for loop-carried values (LLVM promotes them).
+    """Writes one function's body; loop-carried values live in ``alloca`` slots.
 
     >>> m = Module()
     >>> f = Function(m, "twice", "float", [("float", "x")])
@@ -173,7 +173,7 @@ class Function:
         item = f"{element} {constant_text(element, value)}"
         return V(type, f"<{', '.join([item] * lanes_of(type))}>")
 
-    def const_lanes(self, element: str, values: list[float] | list[int]) -> V:
+    def const_lanes(self, element: str, values: Sequence[float]) -> V:
         """A constant vector with these lanes."""
         if len(values) == 1:
             return self.const(element, values[0])
@@ -220,41 +220,41 @@ class Function:
         return self.splat(x, lanes), self.splat(y, lanes)
 
     def fadd(self, x: V, y: V) -> V:
-        """x + y, floating."""
+        """Floating ``x + y``."""
         return self.binary("fadd", x, y)
 
     def fsub(self, x: V, y: V) -> V:
-        """x - y, floating."""
+        """Floating ``x - y``."""
         return self.binary("fsub", x, y)
 
     def fmul(self, x: V, y: V) -> V:
-        """x * y, floating."""
+        """Floating ``x * y``."""
         return self.binary("fmul", x, y)
 
     def fdiv(self, x: V, y: V) -> V:
-        """x / y, floating."""
+        """Floating ``x / y``."""
         return self.binary("fdiv", x, y)
 
     def fneg(self, x: V) -> V:
-        """-x, floating."""
+        """Floating ``-x``."""
         return self.emit(x.type, f"fneg {x}")
 
     def fma(self, x: V, y: V, z: V) -> V:
-        """x * y + z with one rounding."""
+        """Floating ``x * y + z`` with one rounding."""
         lanes = max(lanes_of(v.type) for v in (x, y, z))
         x, y, z = (self.splat(v, lanes) for v in (x, y, z))
         return self.intrinsic("fma", x, y, z)
 
     def add(self, x: V, y: V) -> V:
-        """x + y, integer."""
+        """Integer ``x + y``."""
         return self.binary("add", x, y)
 
     def sub(self, x: V, y: V) -> V:
-        """x - y, integer."""
+        """Integer ``x - y``."""
         return self.binary("sub", x, y)
 
     def mul(self, x: V, y: V) -> V:
-        """x * y, integer."""
+        """Integer ``x * y``."""
         return self.binary("mul", x, y)
 
     def compare(self, predicate: str, x: V, y: V) -> V:
@@ -272,7 +272,7 @@ class Function:
         return self.emit(x.type, f"select {condition}, {x}, {y}")
 
     def convert(self, instruction: str, x: V, element: str) -> V:
-        """``sext``, ``zext``, ``trunc``, ``sitofp``, ``fptrunc``, ``bitcast`` … to an element type."""
+        """Convert by ``sext``, ``trunc``, ``sitofp``, ``bitcast`` … to an element type."""
         to = vector_type(lanes_of(x.type), element)
         return self.emit(to, f"{instruction} {x} to {to}") if to != x.type else x
 
@@ -326,7 +326,9 @@ class Function:
         mask_type = f"<{lanes_of(type)} x i1>"
         self.module.declare(name, type, ("ptr", mask_type, type))
         align = element_bytes(type)
-        return self.emit(type, f"call {type} @{name}(ptr align {align} {pointer.text}, {mask}, {fill})")
+        return self.emit(
+            type, f"call {type} @{name}(ptr align {align} {pointer.text}, {mask}, {fill})"
+        )
 
     def masked_store(self, value: V, pointer: V, mask: V) -> None:
         """Store the lanes whose mask bit is set."""

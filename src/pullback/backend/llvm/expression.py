@@ -71,8 +71,9 @@ class Writer:
     def known(self, key: Any) -> V | None:
         """The value of a node already computed in an enclosing scope."""
         for scope in reversed(self.scopes):
-            if key in scope:
-                return scope[key]
+            value: V | None = scope.get(key)
+            if value is not None:
+                return value
         return None
 
     def remember(self, key: Any, value: V) -> V:
@@ -122,8 +123,15 @@ class Writer:
                 self.value(node)
 
     def vector_loop(
-        self, var: LoopVar, start: V | int, stop: V | int, emit_lanes: Callable[[int], None],
-        *, wide: int = LANES, multiple: bool = False, roots: list[Node] | None = None,
+        self,
+        var: LoopVar,
+        start: V | int,
+        stop: V | int,
+        emit_lanes: Callable[[int], None],
+        *,
+        wide: int = LANES,
+        multiple: bool = False,
+        roots: list[Node] | None = None,
     ) -> None:
         """Run ``emit_lanes(lanes)`` over ``start..stop`` of ``var``, vectors first, then a rest.
 
@@ -208,7 +216,9 @@ class Writer:
         divisor = self.f.const(operand.type, term.divisor)
         signed = term.operand.bounds[0] < 0
         if not signed:
-            return self.f.binary("urem" if isinstance(term, Remainder) else "udiv", operand, divisor)
+            return self.f.binary(
+                "urem" if isinstance(term, Remainder) else "udiv", operand, divisor
+            )
         rest = self.f.binary("srem", operand, divisor)
         negative = self.f.compare("slt", rest, self.f.const(rest.type, 0))
         rest = self.f.select(negative, self.f.add(rest, divisor), rest)
@@ -311,9 +321,7 @@ class Writer:
         name = f"llvm.masked.scatter.{mangle(value.type)}.v{lanes}p0"
         self.f.module.declare(name, "void", (value.type, pointers, mask.type))
         align = element_bytes(memory)
-        self.f.raw(
-            f"call void @{name}({value}, {pointers} align {align} {addresses.text}, {mask})"
-        )
+        self.f.raw(f"call void @{name}({value}, {pointers} align {align} {addresses.text}, {mask})")
 
     # --- nodes -----------------------------------------------------------------------------------
     def value(self, node: Node) -> V:

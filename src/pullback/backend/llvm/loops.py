@@ -26,7 +26,7 @@ from pullback.kernels.index import LoopVar, as_index, split_index
 from pullback.kernels.memory import access_of
 from pullback.kernels.stages import CHEAP_OPS, share_through_scratch, stage_roots
 from pullback.program.loops import SCALAR_OPS
-from pullback.types import FLOATING, SIGNED, UNSIGNED, DType, bool_, int64
+from pullback.types import FLOATING, SIGNED, UNSIGNED, DType, bool_
 
 #: Four vectors at once hide the latency of an accumulation.
 WIDE_LANES = 64
@@ -89,8 +89,9 @@ def _bind_row(w: Writer, vars: tuple[LoopVar, ...], number: V) -> None:
     """Set the counters of the row with this number (row-major)."""
     flat = LoopVar(math.prod(v.extent for v in vars), "row")
     w.counters[flat] = number
-    for var, index in zip(vars, split_index(as_index(flat), tuple(v.extent for v in vars)),
-                          strict=True):
+    for var, index in zip(
+        vars, split_index(as_index(flat), tuple(v.extent for v in vars)), strict=True
+    ):
         w.counters[var] = w.scalar_index(index)
 
 
@@ -126,9 +127,8 @@ def _is_light(roots: list[Node]) -> bool:
 def _write_rows(
     w: Writer, kernel: LoopKernel, begin: V, end: V, reuse: list[dict[Node, Node]]
 ) -> None:
-    row_free = [n for n in _all_roots(kernel.stages)]
     first, last = _task_range(w, kernel, begin, end)
-    w.hoist(_before_stages(row_free, kernel))
+    w.hoist(_before_stages(_all_roots(kernel.stages), kernel))
     with w.f.loop(first, last) as row, w.scope():
         _bind_row(w, kernel.rows, row)
         for stage, known in zip(kernel.stages, reuse, strict=True):
@@ -237,7 +237,7 @@ class _Accumulator:
     def _update_index(
         self, lanes: int, slot: V, where: V, value: V, old: V, mask: V | None
     ) -> None:
-        w, f = self.w, self.w.f
+        f = self.w.f
         index_type = vector_type(lanes, "i64")
         old_index = f.load(index_type, where, align=64)
         better = is_better(f, self.reduction.opcode, self.dtype, value, old)
@@ -324,7 +324,7 @@ def identity(opcode: str, dtype: DType) -> float | int | bool:
         return True if dtype == bool_ else -1
     if opcode == "mul":
         return 1
-    largest = opcode == "min"
+    largest: bool = opcode == "min"
     if dtype in FLOATING:
         return math.inf if largest else -math.inf
     if dtype == bool_:
@@ -393,27 +393,18 @@ def write_scatter_kernel(module: Module, name: str, kernel: ScatterKernel) -> li
     def element(lanes: int) -> None:
         w.store(kernel.store.buffer, kernel.store.offset, w.value(kernel.store.value))
 
-    with w.f.when(w.f.compare("slt", begin, end)), w.loops(indices, [kernel.valid]):
-        with w.f.when(w.value(kernel.valid)), w.scope():
-            if not window:
-                element(1)
-            else:
-                *outer, last = window
-                with _nested(w, tuple(outer)):
-                    w.vector_loop(last, 0, last.extent, element)
+    with (
+        w.f.when(w.f.compare("slt", begin, end)),
+        w.loops(indices, [kernel.valid]),
+        w.f.when(w.value(kernel.valid)),
+        w.scope(),
+    ):
+        if not window:
+            element(1)
+        else:
+            *outer, last = window
+            with w.loops(tuple(outer), []):
+                w.vector_loop(last, 0, last.extent, element)
     w.f.ret()
     w.f.finish()
     return buffers
-
-
-def _nested(w: Writer, vars: tuple[LoopVar, ...]):  # type: ignore[no-untyped-def]
-    return w.loops(vars, [])
-
-
-__all__ = [
-    "int64",
-    "prefix_tasks",
-    "write_loop_kernel",
-    "write_prefix_kernel",
-    "write_scatter_kernel",
-]

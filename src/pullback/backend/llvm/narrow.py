@@ -29,7 +29,9 @@ def widen_narrow(f: Function, x: V, element: str) -> V:
     sign = f.binary("shl", f.binary("and", bits, _const(f, bits, 0x8000)), _const(f, bits, 16))
     rest = f.binary("shl", f.binary("and", bits, _const(f, bits, 0x7FFF)), _const(f, bits, 13))
     # Scaling by 2**112 moves the exponent's bias and makes subnormal numbers normal.
-    scaled = f.fmul(_bits(f, rest, "float"), f.const(vector_type(lanes_of(x.type), "float"), 2.0**112))
+    scaled = f.fmul(
+        _bits(f, rest, "float"), f.const(vector_type(lanes_of(x.type), "float"), 2.0**112)
+    )
     special = f.compare("uge", rest, _const(f, rest, 0x7C00 << 13))
     infinite = f.binary("or", rest, _const(f, rest, 0x7F800000))
     magnitude = f.select(special, infinite, _bits(f, scaled, "i32"))

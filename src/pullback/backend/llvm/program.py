@@ -56,7 +56,7 @@ class KernelFunction:
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """An access since the last barrier: of a root buffer (or arena bytes), by one or all threads."""
+    """An access since the last barrier: of a buffer or arena bytes, by one or all threads."""
 
     space: object
     start: int
@@ -145,7 +145,9 @@ class _Main:
         self.program = program
         self.lowered = program.lowered
         self.f = Function(
-            program.module, "main", "void",
+            program.module,
+            "main",
+            "void",
             [("ptr", "context"), ("i64", "thread"), ("i64", "threads"), ("ptr", "barrier")],
             linkage="dso_local",
         )
@@ -162,7 +164,11 @@ class _Main:
         self.slots = {
             b: FIRST_BUFFER + i
             for i, b in enumerate(
-                [*self.lowered.inputs, *self.lowered.outputs, *(c for c, _ in self.lowered.constants)]
+                [
+                    *self.lowered.inputs,
+                    *self.lowered.outputs,
+                    *(c for c, _ in self.lowered.constants),
+                ]
             )
         }
         self.arena = self._slot(ARENA)
