@@ -73,7 +73,8 @@ def traced(
             return b.input(type_of(x))
 
         outputs = leaves(function(*mapped(add, args), **mapped(add, kwargs)))
-    results = b.finish(outputs)(*inputs)
+    program = b.finish(outputs)
+    results = program(*inputs, *map(np.asarray, b.captures))
     return [np.asarray(x) for x in (results if isinstance(results, tuple) else (results,))]
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from pullback.errors import DTypeError, ShapeError
-from pullback.ops.arguments import check_device, concrete
+from pullback.ops.arguments import check_device
 from pullback.ops.dtypes import astype, strong
 from pullback.primitives import operators
-from pullback.primitives.cast import Convert
+from pullback.primitives.cast import Convert, convert
 from pullback.program.value import Array, Value
 from pullback.types import DEFAULT_FLOAT, INTEGER, DType, as_dtype, default_dtype
 
@@ -110,7 +110,7 @@ def _as_numpy(obj: Any, dtype: DType | None, copy: bool | None) -> np.ndarray[An
         return data.astype(found, copy=False)
     if copy is False:
         raise ValueError(f"asarray: {found} cannot be shared as {dtype}; use copy=None")
-    return concrete("asarray", astype(Array(data.astype(found, copy=False)), dtype), "")
+    return convert(data.astype(found, copy=False), dtype)
 
 
 def _number_dtype(x: Any) -> DType:
@@ -129,7 +129,7 @@ def numbers(obj: Any, dtype: DType) -> np.ndarray[Any, Any]:
         OverflowError: an integer does not fit.
     """
     if dtype in INTEGER and isinstance(obj, float):
-        return concrete("asarray", astype(Array(np.asarray(obj)), dtype), "")
+        return convert(np.asarray(obj), dtype)
     try:
         return np.asarray(obj, dtype)
     except OverflowError as error:
@@ -156,9 +156,9 @@ def _from_sequence(obj: Sequence[Any], dtype: DType | None) -> Value:
             "asarray: nested lists of one level differ in length; make them equal, or pad them"
         ) from None
     if not all(operators.is_python_scalar(leaf) for leaf in leaves):
-        return astype(Array(rough.astype(as_dtype(rough.dtype), copy=False)), found)
+        return Array(convert(rough.astype(as_dtype(rough.dtype), copy=False), found))
     if found in INTEGER and any(isinstance(leaf, float) for leaf in leaves):
-        return astype(Array(rough), found)
+        return Array(convert(rough, found))
     # Again from the numbers: integers between int64 and uint64 would have become floats.
     return Array(numbers(obj, found))
 

@@ -25,6 +25,7 @@ from pullback.ops.arguments import (
 from pullback.ops.conversion import asarray, numbers
 from pullback.ops.dtypes import astype, strong
 from pullback.primitives import operators
+from pullback.primitives.cast import convert
 from pullback.primitives.shape import Broadcast, Iota, Pad
 from pullback.program.value import Array, Value
 from pullback.types import (
@@ -257,8 +258,7 @@ def arange(
     if by == 0:
         raise ZeroDivisionError("arange: the step is 0; expected another number")
     if floating or target not in INTEGER:
-        count = np.arange(float(first), float(last), float(by))
-        return astype(Array(count), target)
+        return Array(convert(np.arange(float(first), float(last), float(by)), target))
     length = len(range(int(first), int(last), int(by)))
     if not length:
         return zeros(0, dtype=target)
@@ -316,7 +316,7 @@ def linspace(
     count = operator.index(num)
     if target in INTEGER:
         return Array(np.linspace(first, last, count, endpoint=endpoint, dtype=target))
-    return astype(Array(np.linspace(first, last, count, endpoint=endpoint)), target)
+    return Array(convert(np.linspace(first, last, count, endpoint=endpoint), target))
 
 
 def logspace(
@@ -336,7 +336,7 @@ def logspace(
         Array([  1.,  10., 100.], f32)
     """
     target = DEFAULT_FLOAT if dtype is None else as_dtype(dtype)
-    return astype(Array(np.logspace(start, stop, num, endpoint=endpoint, base=base)), target)
+    return Array(convert(np.logspace(start, stop, num, endpoint=endpoint, base=base), target))
 
 
 def eye(
@@ -415,7 +415,8 @@ def tril(x: ArrayLike, /, k: int = 0) -> Value:
     """
     value = _matrices("tril", x)
     row, column = _row_and_column(value.shape[-2:])
-    return operators.where(operators.greater_equal(row + operator.index(k), column), value, 0)
+    mask = operators.greater_equal(row + operator.index(k), column)
+    return operators.where(mask, value, scalar_of(0, value.dtype))
 
 
 def triu(x: ArrayLike, /, k: int = 0) -> Value:
@@ -437,7 +438,8 @@ def triu(x: ArrayLike, /, k: int = 0) -> Value:
     """
     value = _matrices("triu", x)
     row, column = _row_and_column(value.shape[-2:])
-    return operators.where(operators.less_equal(row + operator.index(k), column), value, 0)
+    mask = operators.less_equal(row + operator.index(k), column)
+    return operators.where(mask, value, scalar_of(0, value.dtype))
 
 
 def _matrices(name: str, x: ArrayLike) -> Value:
@@ -476,7 +478,8 @@ def diag(x: ArrayLike, /, k: int = 0) -> Value:
     padded = Pad((0,), (abs(offset),), (0,))(strong(value), scalar_of(0, value.dtype))
     spread = Broadcast((size, size), (1,) if offset >= 0 else (0,))(padded)
     row, column = _row_and_column((size, size))
-    return operators.where(operators.equal(row + offset, column), spread, 0)
+    mask = operators.equal(row + offset, column)
+    return operators.where(mask, spread, scalar_of(0, value.dtype))
 
 
 def meshgrid(*arrays: ArrayLike, indexing: Literal["xy", "ij"] = "xy") -> list[Value]:
