@@ -15,13 +15,10 @@ from dataclasses import dataclass
 
 from pullback.backend.llvm.emit import Function, V, element_bytes, vector_type
 from pullback.backend.llvm.gemm_pack import (
-    LineCopy,
+    Lines,
     Source,
     call_line_copy,
     call_transposition,
-    check_lanes,
-    i64,
-    memory_source,
     write_line_copy,
     write_transposition,
 )
@@ -46,7 +43,9 @@ from pullback.backend.llvm.gemm_tile import (
     branches,
     call_function,
     dot_tile,
+    i64,
     outer_tile,
+    rolled_loop,
 )
 
 __all__ = [
@@ -74,6 +73,9 @@ Load = Callable[[Function, V, V, V, int, V | None], V]
 ALIGNMENT_BYTES = 64
 #: Elements past the end of a scratch region that a whole vector may touch.
 SLACK = 16
+CACHE_LINE_BYTES = 64
+#: A tile of more rows does not hold a pointer to each: their stride is built into its code.
+MOST_ROW_POINTERS = 14
 
 
 def contraction_scratch_bytes(spec: ContractionSpec) -> int:
@@ -135,7 +137,7 @@ def emit_contraction(
     if plan.swapped:
         spec, a, b = spec.transposed(), b, a
     writer = _Writer(f, spec, plan, a, b, scratch, epilogue, load_a, load_b)
-    with f.loop(begin, end, hint="task") as task:
+    with rolled_loop(f, begin, end, hint="task") as task:
         writer.write_task(task, begin)
 
 
@@ -195,12 +197,13 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Slice:
-    """The terms of k of one K block."""
+    """The terms of k of one K block, and whether B's columns are yet to be packed."""
 
     start: V
     length: V
     first: V
     last: V | None
+    fresh: V
 
 
 class _Writer:
@@ -241,38 +244,42 @@ class _Writer:
         first_tile, last_tile = self._range(down, plan.row_tiles, plan.row_blocks)
         first_panel, last_panel = self._range(across, plan.panels, plan.column_blocks)
         block = _Block(batch, first_tile, last_tile, first_panel, last_panel)
+        fresh = V("i1", "true")
         if plan.resident:
             fresh = f.compare("eq", task, begin)
             fresh = f.binary("or", fresh, f.compare("eq", down, i64(0)))
-            with f.when(fresh):
-                self._pack_b(block, i64(0), i64(self.spec.k))
         if plan.k_blocks == 1:
-            self._write_slice(block, _Slice(i64(0), i64(self.spec.k), V("i1", "true"), None))
+            part = _Slice(i64(0), i64(self.spec.k), V("i1", "true"), None, fresh)
+            self._write_slice(block, part)
             return
-        with f.loop(0, self.spec.k, plan.k_block, hint="slice") as start:
+        with rolled_loop(f, 0, self.spec.k, plan.k_block, hint="slice") as start:
             left = f.sub(i64(self.spec.k), start)
             length = f.intrinsic("smin", left, i64(plan.k_block))
             first = f.compare("eq", start, i64(0))
             last = f.compare("sle", left, i64(plan.k_block))
-            self._write_slice(block, _Slice(start, length, first, last))
+            self._write_slice(block, _Slice(start, length, first, last, fresh))
 
     def _write_slice(self, block: _Block, part: _Slice) -> None:
         f, plan = self.f, self.plan
-        if plan.pack_b != "no" and not plan.resident:
-            self._pack_b(block, part.start, part.length)
         if plan.pack_a != "no":
             self._pack_a(block, part)
-        with (
-            f.loop(block.first_panel, block.last_panel, hint="panel") as panel,
-            f.loop(block.first_tile, block.last_tile, hint="tile") as tile,
-        ):
-            c = self._c_tile(block, panel, tile)
-            self._multiply_tile(block, part, panel, tile, c)
-            if part.last is None:
-                self._finish_tile(block, panel, tile, c)
-            else:
-                with f.when(part.last):
+        with rolled_loop(f, block.first_panel, block.last_panel, hint="panel") as panel:
+            if plan.pack_b != "no" and not self._tiles_pack:
+                with f.when(part.fresh):
+                    self._pack_b(block, part, panel)
+            with rolled_loop(f, block.first_tile, block.last_tile, hint="tile") as tile:
+                c = self._c_tile(block, panel, tile)
+                self._multiply_tile(block, part, panel, tile, c)
+                if part.last is None:
                     self._finish_tile(block, panel, tile, c)
+                else:
+                    with f.when(part.last):
+                        self._finish_tile(block, panel, tile, c)
+
+    @property
+    def _tiles_pack(self) -> bool:
+        """Whether the first tile of each panel packs B on its way."""
+        return self.plan.pack_b == "copy" and not self.spec.fused_b
 
     def _split(self, x: V, parts: int) -> tuple[V, V]:
         """Quotient and remainder by a constant."""
@@ -291,131 +298,89 @@ class _Writer:
         return low, f.binary("udiv", above, i64(blocks))
 
     def _row(self, tile: V) -> V:
-        """First row of a tile."""
-        f, plan = self.f, self.plan
-        row = f.mul(tile, i64(plan.rows))
-        if plan.tall_tiles == plan.row_tiles:
+        """First row of a tile: the last tile ends with the result's last row."""
+        row = self.f.mul(tile, i64(self.plan.rows))
+        if self.plan.rows * self.plan.row_tiles == self.spec.m:
             return row
-        short = f.intrinsic("smax", f.sub(tile, i64(plan.tall_tiles)), i64(0))
-        return f.sub(row, short)
+        return self.f.intrinsic("smin", row, i64(self.spec.m - self.plan.rows))
 
     # --- packing ---------------------------------------------------------------------------------
     def _pack_a(self, block: _Block, part: _Slice) -> None:
         f, spec = self.f, self.spec
         along_rows = self.plan.pack_a == "along rows"
         first_row = self._row(block.first_tile)
-        rows = f.sub(self._row(block.last_tile), first_row)
+        rows = f.add(self._row(f.sub(block.last_tile, i64(1))), i64(self.plan.rows))
+        rows = f.sub(rows, first_row)
         lines, length = (part.length, rows) if along_rows else (rows, part.length)
         row_stride, k_stride = spec.a.strides[1:]
         line, step = (k_stride, row_stride) if along_rows else (row_stride, k_stride)
         base = self._address(
             self.element_a.memory, self.a, spec.a.strides, block.batch, first_row, part.start
         )
-        sizes = {
-            "lines": lines,
-            "length": length,
-            "line_stride": i64(self.layout.a_line),
-            "panel_stride": i64(1 if step != 1 and not spec.fused_a else 16),
-            "from_line": i64(line),
-            "from_step": i64(step),
-        }
+        copied = Lines(lines, length, i64(self.layout.a_line))
         if not spec.fused_a:
-            copy = LineCopy(16 if step == 1 else 1, 1)
-            call_line_copy(f, copy, self.element_a, base, self.scratch, sizes)
+            lanes = 16 if step == 1 else 1
+            call_line_copy(f, lanes, self.element_a, base, self.scratch, copied, (line, step))
             return
 
         def read(g: Function, line: V, at: V, lanes: int, mask: V | None) -> V:
             i, p = (at, line) if along_rows else (line, at)
             i, p = g.add(first_row, i), g.add(part.start, p)
-            assert_load = _required(self.load_a)
-            value = assert_load(g, block.batch, i, p, lanes, mask)
-            return check_lanes(value, lanes, spec.accumulate)
+            return self._checked(_required(self.load_a)(g, block.batch, i, p, lanes, mask), lanes)
 
-        self._copy_lines(LineCopy(16, 1), read, self.scratch, sizes)
+        write_line_copy(f, 16, read, spec.accumulate, self.scratch, copied)
 
-    def _copy_lines(self, copy: LineCopy, source: Source, to: V, sizes: dict[str, V]) -> None:
-        write_line_copy(
-            self.f,
-            copy,
-            source,
-            self.spec.accumulate,
-            to,
-            lines=sizes["lines"],
-            length=sizes["length"],
-            line_stride=sizes["line_stride"],
-            panel_stride=sizes["panel_stride"],
-        )
-
-    def _pack_b(self, block: _Block, start: V, depth: V) -> None:
+    def _pack_b(self, block: _Block, part: _Slice, panel: V) -> None:
+        """Pack a panel's columns, those that this K block or the following tasks will read."""
         f, spec, plan = self.f, self.spec, self.plan
-        first = f.mul(block.first_panel, i64(plan.panel))
-        stop = f.intrinsic("smin", f.mul(block.last_panel, i64(plan.panel)), i64(spec.n))
-        columns = f.sub(stop, first)
-        base = self._address(
-            self.element_b.memory, self.b, spec.b.strides, block.batch, start, first
-        )
-        to = f.gep("i8", self.scratch, self.layout.b_offset)
+        column = f.mul(panel, i64(plan.panel))
+        columns = f.intrinsic("smin", f.sub(i64(spec.n), column), i64(plan.panel))
+        to = self._b_packed(block, part, panel)
 
         def read(g: Function, p: V, j: V, lanes: int, mask: V | None) -> V:
-            p, j = g.add(start, p), g.add(first, j)
-            value = _required(self.load_b)(g, block.batch, p, j, lanes, mask)
-            return check_lanes(value, lanes, spec.accumulate)
+            p, j = g.add(part.start, p), g.add(column, j)
+            return self._checked(_required(self.load_b)(g, block.batch, p, j, lanes, mask), lanes)
 
         if plan.pack_b == "transpose":
-            self._pack_b_transposed(read, base, to, columns, depth)
+            self._pack_b_transposed(block, part, column, to, columns, read)
             return
         lanes = plan.lanes if plan.pack_b == "copy" else 1
-        copy = LineCopy(lanes, plan.panel // lanes)
-        sizes = {
-            "lines": depth,
-            "length": columns,
-            "line_stride": i64(plan.panel),
-            "panel_stride": i64(self.layout.b_panel),
-            "from_line": i64(spec.b.strides[1]),
-            "from_step": i64(spec.b.strides[2]),
-        }
+        lines = Lines(part.length, columns, i64(plan.panel))
         if spec.fused_b:
-            self._copy_lines(copy, read, to, sizes)
+            write_line_copy(f, lanes, read, spec.accumulate, to, lines)
         else:
-            call_line_copy(f, copy, self.element_b, base, to, sizes)
+            base = self._b_memory(block, part, column)
+            call_line_copy(f, lanes, self.element_b, base, to, lines, spec.b.strides[1:])
 
     def _pack_b_transposed(
-        self, read: Source, base: V, to: V, columns: V, depth: V
+        self, block: _Block, part: _Slice, column: V, to: V, columns: V, read: Source
     ) -> None:
         """Squares as large as a register holds lanes, and K blocks terms."""
         f, spec, plan = self.f, self.spec, self.plan
         most = spec.target.vector_bytes // element_bytes(spec.accumulate)
-        shortest = spec.k - (plan.k_blocks - 1) * plan.k_block if not plan.resident else spec.k
+        shortest = spec.k - (plan.k_blocks - 1) * plan.k_block
         side = min(most, plan.lanes, 1 << (shortest.bit_length() - 1))
-        panel_stride = i64(self.layout.b_panel)
+        lines = Lines(columns, part.length, i64(plan.panel))
         if not spec.fused_b:
-            sizes = {
-                "lines": columns,
-                "length": depth,
-                "panel_stride": panel_stride,
-                "from_line": i64(spec.b.strides[2]),
-            }
-            call_transposition(f, side, plan.panel, self.element_b, base, to, sizes)
+            base = self._b_memory(block, part, column)
+            call_transposition(f, side, self.element_b, base, to, lines, spec.b.strides[2])
             return
 
         def turned(g: Function, j: V, p: V, lanes: int, mask: V | None) -> V:
             return read(g, p, j, lanes, mask)
 
-        write_transposition(
-            f,
-            side,
-            plan.panel,
-            turned,
-            spec.accumulate,
-            to,
-            lines=columns,
-            length=depth,
-            panel_stride=panel_stride,
-        )
+        write_transposition(f, side, turned, spec.accumulate, to, lines)
 
-    def _address(
-        self, memory: str, pointer: V, strides: tuple[int, int, int], *index: V
-    ) -> V:
+    def _checked(self, value: V, lanes: int) -> V:
+        """What a fused operand's callback returned, if it has the type that was asked for."""
+        expected = vector_type(lanes, self.spec.accumulate)
+        if value.type != expected:
+            raise TypeError(
+                f"a fused operand's callback returned {value.type}, expected {expected}"
+            )
+        return value
+
+    def _address(self, memory: str, pointer: V, strides: tuple[int, int, int], *index: V) -> V:
         f = self.f
         offset = i64(0)
         for stride, at in zip(strides, index, strict=True):
@@ -441,66 +406,72 @@ class _Writer:
         row, column = self._row(tile), f.mul(panel, i64(plan.panel))
         a = self._a_operand(block, part, row)
         b = self._b_operand(block, part, panel, column)
-        arguments = (*a, *b, c, part.length)
 
-        def for_width(rows: int) -> None:
-            self._either(
-                plan.panels > 1,
-                lambda: f.compare("eq", panel, i64(plan.panels - 1)),
-                lambda: self._call_tile(rows, True, arguments, part.first),
-                lambda: self._call_tile(rows, False, arguments, part.first),
-            )
+        ahead = self._ahead(block, part, panel, tile) if plan.kind == "outer" else ()
 
-        self._either(
-            plan.tall_tiles < plan.row_tiles,
-            lambda: f.compare("slt", tile, i64(plan.tall_tiles)),
-            lambda: for_width(plan.rows),
-            lambda: for_width(plan.rows - 1),
-        )
+        def call(last_panel: bool) -> None:
+            arguments = (*a, *b, c, part.length)
+            if plan.kind == "dot":
+                self._call_dot_tile(arguments)
+                return
+            if not self._tiles_pack:
+                self._call_tile(last_panel, arguments, part, ahead)
+                return
+            fresh = f.compare("eq", tile, block.first_tile)
+            with branches(f, f.binary("and", part.fresh, fresh)) as turn:
+                self._call_packing_tile(block, part, panel, last_panel, (*a, c), ahead)
+                turn()
+                self._call_tile(last_panel, arguments, part, ahead)
 
-    def _either(
-        self,
-        both: bool,
-        condition: Callable[[], V],
-        then: Callable[[], None],
-        otherwise: Callable[[], None],
-    ) -> None:
-        """Branch when both sides occur; else the first alone."""
-        if not both:
-            then()
+        if plan.panels == 1:
+            call(True)
             return
-        with branches(self.f, condition()) as turn:
-            then()
+        with branches(f, f.compare("eq", panel, i64(plan.panels - 1))) as turn:
+            call(True)
             turn()
-            otherwise()
+            call(False)
+
+    @property
+    def _a_strides(self) -> tuple[int, int]:
+        """Element strides along rows and k of A as tiles read it."""
+        line = self.layout.a_line
+        if self.plan.pack_a == "no":
+            return self.spec.a.strides[1:]
+        return (1, line) if self.plan.pack_a == "along rows" else (line, 1)
 
     def _a_operand(self, block: _Block, part: _Slice, row: V) -> tuple[V, ...]:
         """Pointer and strides along rows and k."""
-        f, spec, plan = self.f, self.spec, self.plan
-        if plan.pack_a == "no":
+        f, spec = self.f, self.spec
+        strides = tuple(map(i64, self._a_strides))
+        if self.plan.pack_a == "no":
             at = (block.batch, row, part.start)
-            pointer = self._address(self.element_a.memory, self.a, spec.a.strides, *at)
-            return pointer, i64(spec.a.strides[1]), i64(spec.a.strides[2])
-        line, along_rows = self.layout.a_line, plan.pack_a == "along rows"
+            return self._address(self.element_a.memory, self.a, spec.a.strides, *at), *strides
         row = f.sub(row, self._row(block.first_tile))
-        strides = (i64(1), i64(line)) if along_rows else (i64(line), i64(1))
         return f.gep(spec.accumulate, self.scratch, f.mul(row, strides[0])), *strides
 
     def _b_operand(self, block: _Block, part: _Slice, panel: V, column: V) -> tuple[V, ...]:
         """Pointer, stride along k (``dot``: along columns), number of valid lanes."""
         f, spec, plan = self.f, self.spec, self.plan
+        if plan.kind == "dot":
+            valid = f.intrinsic("smin", f.sub(i64(spec.n), column), i64(plan.panel))
+            pointer = self._b_memory(block, part, column)
+            return pointer, i64(spec.b.strides[2]), valid
         if plan.pack_b == "no":
-            at = (block.batch, part.start, column)
-            pointer = self._address(self.element_b.memory, self.b, spec.b.strides, *at)
-            if plan.kind == "dot":
-                valid = f.intrinsic("smin", f.sub(i64(spec.n), column), i64(plan.panel))
-                return pointer, i64(spec.b.strides[2]), valid
+            pointer = self._b_memory(block, part, column)
             return pointer, i64(spec.b.strides[1]), i64(self._tail)
+        return self._b_packed(block, part, panel), i64(plan.panel), i64(plan.lanes)
+
+    def _b_memory(self, block: _Block, part: _Slice, column: V) -> V:
+        at = (block.batch, part.start, column)
+        return self._address(self.element_b.memory, self.b, self.spec.b.strides, *at)
+
+    def _b_packed(self, block: _Block, part: _Slice, panel: V) -> V:
+        f = self.f
         to = f.gep("i8", self.scratch, self.layout.b_offset)
         offset = f.mul(f.sub(panel, block.first_panel), i64(self.layout.b_panel))
-        if plan.resident:
-            offset = f.add(offset, f.mul(part.start, i64(plan.panel)))
-        return f.gep(spec.accumulate, to, offset), i64(plan.panel), i64(plan.lanes)
+        if self.plan.resident:
+            offset = f.add(offset, f.mul(part.start, i64(self.plan.panel)))
+        return f.gep(self.spec.accumulate, to, offset)
 
     @property
     def _tail(self) -> int:
@@ -519,22 +490,72 @@ class _Writer:
         """Results in a row of the last panel."""
         return self.spec.n - (self.plan.panels - 1) * self.plan.panel
 
-    def _call_tile(
-        self, rows: int, last_panel: bool, arguments: tuple[V, ...], first: V
-    ) -> None:
+    def _ahead(self, block: _Block, part: _Slice, panel: V, tile: V) -> tuple[V, V]:
+        """Memory of the next panel that this tile prefetches, and its byte stride along k.
+
+        The first tiles of a panel whose successor is yet to be packed ask for one column of cache
+        lines each, one line a term: the memory's latency hides behind the arithmetic.
+        """
         f, spec, plan = self.f, self.spec, self.plan
-        a = self.element_a if plan.pack_a == "no" else self.packed
+        along_k, across = spec.b.strides[1:]
+        line = CACHE_LINE_BYTES // element_bytes(spec.b.dtype)
+        dense = plan.pack_b == "transpose" and abs(across) == spec.k
+        if spec.fused_b or plan.panels == 1 or not (self._tiles_pack or dense):
+            return self.scratch, i64(0)
+        number = f.sub(tile, block.first_tile)
+        column = f.add(f.mul(f.add(panel, i64(1)), i64(plan.panel)), f.mul(number, i64(line)))
+        pointer = self._b_memory(block, part, column)
+        useful = f.compare("slt", number, i64(-(-plan.panel // line)))
+        useful = f.binary("and", useful, part.fresh)
+        stride = element_bytes(spec.b.dtype) * along_k if self._tiles_pack else CACHE_LINE_BYTES
+        return f.select(useful, pointer, self.scratch), f.select(useful, i64(stride), i64(0))
+
+    def _call_dot_tile(self, arguments: tuple[V, ...]) -> None:
+        f, plan, fma = self.f, self.plan, self.spec.target.has_fma
+        elements = (self.element_a, self.element_b)
+        dot = DotTile(plan.rows, plan.vectors, plan.panel, plan.lanes, *elements, fma)
+        a, a_row, _, *others = arguments
+        call_function(f, dot_tile(f.module, dot), a, a_row, *others)
+
+    def _call_tile(
+        self, last_panel: bool, arguments: tuple[V, ...], part: _Slice, ahead: tuple[V, ...]
+    ) -> None:
+        plan = self.plan
         b = self.element_b if plan.pack_b == "no" else self.packed
-        fma = spec.target.has_fma
-        if plan.kind == "dot":
-            dot = DotTile(rows, plan.vectors, plan.panel, plan.lanes, a, b, fma)
-            a_pointer, a_row, _, *others = arguments
-            call_function(f, dot_tile(f.module, dot), a_pointer, a_row, *others)
-            return
-        vectors = self._vectors(last_panel)
         masked = last_panel and plan.pack_b == "no" and self._tail != plan.lanes
-        outer = OuterTile(rows, vectors, plan.lanes, a, b, fma, masked)
-        call_function(f, outer_tile(f.module, outer), *arguments, first)
+        name = self._outer_tile(last_panel, b, masked, packs=False)
+        unpacked = (V("ptr", "null"), i64(0))
+        call_function(self.f, name, *arguments, part.first, *unpacked, *ahead)
+
+    def _call_packing_tile(
+        self,
+        block: _Block,
+        part: _Slice,
+        panel: V,
+        last_panel: bool,
+        a_and_c: tuple[V, ...],
+        ahead: tuple[V, ...],
+    ) -> None:
+        """Multiply from B's own memory and leave the packed panel behind."""
+        f, spec, plan = self.f, self.spec, self.plan
+        *a, c = a_and_c
+        masked = last_panel and self._tail != plan.lanes
+        name = self._outer_tile(last_panel, self.element_b, masked, packs=True)
+        b = self._b_memory(block, part, f.mul(panel, i64(plan.panel)))
+        b_operand = (b, i64(spec.b.strides[1]), i64(self._tail))
+        packed = (self._b_packed(block, part, panel), i64(plan.panel))
+        call_function(f, name, *a, *b_operand, c, part.length, part.first, *packed, *ahead)
+
+    def _outer_tile(self, last_panel: bool, b: Element, masked: bool, *, packs: bool) -> str:
+        """Name of the microkernel for a whole or the last panel."""
+        spec, plan = self.spec, self.plan
+        a = self.element_a if plan.pack_a == "no" else self.packed
+        vectors = self._vectors(last_panel)
+        fixed = self._a_strides[0] if plan.rows > MOST_ROW_POINTERS or vectors == 1 else None
+        tile = OuterTile(
+            plan.rows, vectors, plan.lanes, a, b, spec.target.has_fma, masked, packs, fixed
+        )
+        return outer_tile(self.f.module, tile)
 
     def _vectors(self, last_panel: bool) -> int:
         """Vectors across a tile's accumulators."""
@@ -547,14 +568,14 @@ class _Writer:
         """Hand a tile's results over, row by row."""
         f, plan = self.f, self.plan
         row, column = self._row(tile), f.mul(panel, i64(plan.panel))
-        rows = f.sub(self._row(f.add(tile, i64(1))), row)
+        skipped = f.sub(f.mul(tile, i64(plan.rows)), row)
         is_last = f.compare("eq", panel, i64(plan.panels - 1))
         lanes = self._result_lanes
         full = self._by_panel(is_last, plan.panel // lanes, self._last_columns // lanes)
         stride = i64(plan.panel)
         if plan.kind == "outer":
             stride = self._by_panel(is_last, plan.panel, self._vectors(True) * lanes)
-        with f.loop(0, rows, hint="row") as r:
+        with rolled_loop(f, skipped, plan.rows, hint="row") as r:
             line = f.gep(self.spec.accumulate, c, f.mul(r, stride))
             result = _Result(block.batch, f.add(row, r), column, line)
             if plan.swapped:
@@ -566,7 +587,7 @@ class _Writer:
     def _hand_over_vectors(self, result: _Result, full: V, is_last: V) -> None:
         """Whole vectors in a loop, then the masked rest of the last panel."""
         f, lanes = self.f, self._result_lanes
-        with f.loop(0, full, hint="vector") as v:
+        with rolled_loop(f, 0, full, hint="vector") as v:
             self._hand_over(result, f.mul(v, i64(lanes)), lanes, None)
         if self._tail != lanes:
             with f.when(is_last):
@@ -588,7 +609,7 @@ class _Writer:
     def _hand_over_scalars(self, result: _Result, columns: V) -> None:
         """Results of the transposed product: its columns are the caller's rows."""
         f, accumulate = self.f, self.spec.accumulate
-        with f.loop(0, columns, hint="scalar") as j:
+        with rolled_loop(f, 0, columns, hint="scalar") as j:
             value = f.load(accumulate, f.gep(accumulate, result.line, j))
             row = f.add(result.column, j)
             self.epilogue(f, result.batch, row, result.row, 1, value, None)

@@ -120,10 +120,9 @@ class Schedule:
         kind: ``outer``: tiles of rows x column vectors, A broadcast; ``dot``: lanes run along k.
         swapped: Whether the transposed result is computed.
         lanes: Logical vector length.
-        rows: Rows of the taller tiles.
+        rows: Rows of a tile.
         vectors: Vectors across a tile (``dot``: columns held at once).
-        row_tiles: Number of tiles down the result.
-        tall_tiles: How many of them, the first ones, have ``rows`` rows; the others one fewer.
+        row_tiles: Number of tiles down the result; the last may overlap the one before.
         panel: Columns of a tile.
         panels: Number of tiles across the result; the last may be narrower.
         row_blocks: Blocks of whole tiles down the result; a task is one row block x column block.
@@ -141,7 +140,6 @@ class Schedule:
     rows: int
     vectors: int
     row_tiles: int
-    tall_tiles: int
     panel: int
     panels: int
     row_blocks: int = 1
@@ -255,24 +253,19 @@ def _outer_tiles(spec: ContractionSpec) -> Schedule:
     lanes = _lanes(spec)
     return min(
         (
-            tiles
+            _tiles("outer", spec, lanes, vectors, rows, vectors * lanes)
             for vectors in range(1, min(MAX_VECTORS, _ceil(spec.n, lanes)) + 1)
-            for tiles in _row_splits(spec, lanes, vectors)
+            for rows in _heights(spec, vectors * _registers(spec, lanes))
         ),
         key=lambda tiles: _tiles_cost(spec, tiles),
     )
 
 
-def _row_splits(spec: ContractionSpec, lanes: int, vectors: int) -> list[Schedule]:
-    most = _most_rows(spec, vectors * _registers(spec, lanes))
-    if most < 1:
-        return []
-    fewest = _ceil(spec.m, most)
-    panel = vectors * lanes
-    return [
-        _tiles("outer", spec, lanes, vectors, tiles, panel)
-        for tiles in {fewest, min(spec.m, max(fewest, 2)), min(spec.m, max(fewest, 4))}
-    ]
+def _heights(spec: ContractionSpec, width: int) -> set[int]:
+    """Candidate rows of a tile: those that fill registers, and those that give 2 or 4 tiles."""
+    most = min(spec.m, _most_rows(spec, width))
+    split = {x for x in (_ceil(spec.m, 2), _ceil(spec.m, 4)) if x <= most}
+    return {*range(max(1, most // 2), most + 1), *split} if most else set()
 
 
 def _tiles(
@@ -280,14 +273,11 @@ def _tiles(
     spec: ContractionSpec,
     lanes: int,
     vectors: int,
-    tiles: int,
+    rows: int,
     panel: int,
 ) -> Schedule:
-    rows = _ceil(spec.m, tiles)
-    tall = spec.m - tiles * (rows - 1)
-    return Schedule(
-        kind, False, lanes, rows, vectors, tiles, tall, panel, _ceil(spec.n, panel)
-    )
+    row_tiles, panels = _ceil(spec.m, rows), _ceil(spec.n, panel)
+    return Schedule(kind, False, lanes, rows, vectors, row_tiles, panel, panels)
 
 
 def _tiles_cost(spec: ContractionSpec, tiles: Schedule) -> float:
@@ -307,13 +297,10 @@ def _compute_cycles(spec: ContractionSpec, plan: Schedule) -> float:
     last = _ceil(spec.n - (plan.panels - 1) * plan.panel, plan.lanes)
     total = 0.0
     for vectors, panels in ((plan.vectors, plan.panels - 1), (last, 1)):
-        for rows, tiles in (
-            (plan.rows, plan.tall_tiles),
-            (plan.rows - 1, plan.row_tiles - plan.tall_tiles),
-        ):
-            width = vectors * each
-            cost = _tile_cycles(rows, width) * spec.k + TILE_OVERHEAD_CYCLES + 2 * rows * width
-            total += cost * tiles * panels
+        width = vectors * each
+        cost = _tile_cycles(plan.rows, width) * spec.k
+        cost += TILE_OVERHEAD_CYCLES + 2 * plan.rows * width
+        total += cost * plan.row_tiles * panels
     return total
 
 
@@ -329,7 +316,7 @@ def _dot_tiles(spec: ContractionSpec) -> Schedule:
         columns = panel = min(spec.n, 4)
         columns = min(columns, max(1, budget // 2))
         rows = min(spec.m, max(1, budget // columns), 8)
-    return _tiles("dot", spec, lanes, min(columns, panel), _ceil(spec.m, rows), panel)
+    return _tiles("dot", spec, lanes, min(columns, panel), rows, panel)
 
 
 # --- packing -------------------------------------------------------------------------------------
@@ -363,12 +350,10 @@ def _pack_a(spec: ContractionSpec, tiles: Schedule) -> Literal["no", "along k", 
 
 def _aliases(stride_bytes: int) -> bool:
     """Whether lines at this stride share so few cache sets that they evict each other."""
-    return stride_bytes % 2048 == 0
+    return stride_bytes % 4096 == 0
 
 
-def _pack_b(
-    spec: ContractionSpec, tiles: Schedule
-) -> Literal["no", "copy", "transpose", "gather"]:
+def _pack_b(spec: ContractionSpec, tiles: Schedule) -> Literal["no", "copy", "transpose", "gather"]:
     along_k, along_columns = (abs(x) for x in spec.b.strides[1:])
     if spec.fused_b:
         if not packs_along_rows(spec.b):

@@ -10,7 +10,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pullback.backend.llvm.emit import Function, Module, V, is_float, lanes_of, mangle, vector_type
+from pullback.backend.llvm.emit import (
+    Function,
+    Module,
+    V,
+    is_float,
+    lanes_of,
+    mangle,
+    vector_type,
+)
+
+CACHE_LINE_BYTES = 64
+#: Metadata from this number on is ours.
+ROLLED = 700_000
+#: How many terms of k ahead a packing tile asks for lines of B.
+PREFETCH_TERMS = 32
+#: Linkage of shared functions: not ``internal``, lest LLVM makes copies for constant arguments.
+LOCAL = "linkonce_odr hidden"
+SHARED = "noinline nounwind"
 
 
 @dataclass(frozen=True)
@@ -94,6 +111,17 @@ def multiply_add(f: Function, x: V, y: V, z: V, has_fma: bool) -> V:
     return f.fma(x, y, z) if has_fma else f.fadd(f.fmul(x, y), z)
 
 
+def i64(x: int) -> V:
+    """A constant index."""
+    return V("i64", str(x))
+
+
+def prefetch(f: Function, place: V) -> None:
+    """Ask for the line at ``place`` to come into the second-level cache; never faults."""
+    f.module.declare("llvm.prefetch.p0", "void", ("ptr", "i32", "i32", "i32"))
+    f.raw(f"call void @llvm.prefetch.p0({place}, i32 0, i32 2, i32 1)")
+
+
 def zero(type: str) -> V:
     """Zero in every lane."""
     return V(type, "zeroinitializer") if type.startswith("<") else _scalar_zero(type)
@@ -131,6 +159,37 @@ def branches(f: Function, condition: V) -> Iterator[Callable[[], None]]:
     f.start(done)
 
 
+@contextmanager
+def rolled_loop(
+    f: Function, start: V | int, stop: V | int, step: V | int = 1, hint: str = "loop"
+) -> Iterator[V]:
+    """``Function.loop`` that LLVM shall not unroll: its body is long enough, compiling is not free.
+
+    Carry values through ``alloca`` slots.
+    """
+    start, stop, step = (x if isinstance(x, V) else i64(x) for x in (start, stop, step))
+    slot = f.alloca("i64", start)
+    head, body, done = f.label(hint), f.label("body"), f.label("done")
+    f.branch(head)
+    f.start(head)
+    i = f.load("i64", slot)
+    f.branch_if(f.compare("slt", i, stop), body, done)
+    f.start(body)
+    yield i
+    f.store(f.emit("i64", f"add nsw i64 {i.text}, {step.text}"), slot)
+    f.raw(f"br label %{head}, !llvm.loop {_rolled(f.module)}")
+    f.start(done)
+
+
+def _rolled(module: Module) -> str:
+    """A new loop identity that forbids unrolling."""
+    known = module.globals
+    known.setdefault("rolled", f'!{ROLLED} = !{{!"llvm.loop.unroll.disable"}}')
+    number = ROLLED + sum(name.startswith("rolled") for name in known)
+    known[f"rolled{number}"] = f"!{number} = distinct !{{!{number}, !{ROLLED}}}"
+    return f"!{number}"
+
+
 # --- outer products ------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class OuterTile:
@@ -142,19 +201,27 @@ class OuterTile:
     a: Element
     b: Element
     has_fma: bool
-    masked: bool
+    masked: bool = False
+    packs: bool = False
+    a_row: int | None = None
 
     @property
     def name(self) -> str:
         """The function's name: everything that its body depends on."""
-        mask = "m" if self.masked else ""
         kind = f"{self.a.tag}_{self.b.tag}_{mangle(self.a.accumulate)}"
-        return f"outer{mask}_{self.rows}x{self.vectors}x{self.lanes}_{kind}"
+        flags = "m" * self.masked + "p" * self.packs
+        flags += "" if self.a_row is None else f"a{self.a_row}".replace("-", "n")
+        return f"outer{flags}_{self.rows}x{self.vectors}x{self.lanes}_{kind}"
 
     @property
     def type(self) -> str:
         """Type of an accumulator."""
         return vector_type(self.lanes, self.a.accumulate)
+
+    @property
+    def panel(self) -> int:
+        """Columns of the tile."""
+        return self.vectors * self.lanes
 
 
 _OUTER_ARGUMENTS = [
@@ -167,54 +234,96 @@ _OUTER_ARGUMENTS = [
     ("ptr", "c"),
     ("i64", "k"),
     ("i1", "first"),
+    ("ptr", "packed"),
+    ("i64", "packed_step"),
+    ("ptr", "ahead"),
+    ("i64", "ahead_step"),
 ]
 
 
 def outer_tile(module: Module, tile: OuterTile) -> str:
     """Define ``C (+)= A B`` for one tile and return the function's name.
 
-    Arguments: A's pointer and element strides along rows and k; B's pointer and element stride
-    along k, its columns being contiguous; the number of valid lanes of the last vector (masked
-    tiles); C, ``rows`` x ``vectors * lanes`` accumulators, dense; the number of terms; whether C
-    starts from zero. The sum of each element is one chain in the order of k.
+    Arguments: A's pointer and element strides along rows (unless the tile's own ``a_row`` fixes
+    it) and k; B's pointer and element stride along k, its columns being contiguous; the number of
+    valid lanes of the last vector (masked tiles); C, ``rows`` x ``vectors * lanes`` accumulators,
+    dense; the number of terms; whether C starts from zero; where a packing tile leaves a copy of
+    B, and the copy's element stride along k; memory to prefetch, and its byte stride along k. The
+    sum of each element is one chain in the order of k.
     """
     return define_once(module, tile.name, lambda: _write_outer_tile(module, tile))
 
 
 def _write_outer_tile(module: Module, tile: OuterTile) -> None:
-    f = Function(module, tile.name, "void", _OUTER_ARGUMENTS, attributes="nounwind noinline")
-    a, a_row, a_step, b, b_step, valid, c, k, first = f.args
-    rows = [f.gep(tile.a.memory, a, f.mul(a_row, V("i64", str(r)))) for r in range(tile.rows)]
+    f = Function(module, tile.name, "void", _OUTER_ARGUMENTS, linkage=LOCAL, attributes=SHARED)
+    a, a_row, a_step, b, b_step, valid, c, k, first, packed, packed_step, ahead, ahead_step = f.args
+    a_row = a_row if tile.a_row is None else i64(tile.a_row)
     mask = f.lane_mask(valid, tile.lanes) if tile.masked else None
-    places = [
-        f.gep(tile.a.accumulate, c, i * tile.lanes) for i in range(tile.rows * tile.vectors)
-    ]
+    places = [f.gep(tile.a.accumulate, c, i * tile.lanes) for i in range(tile.rows * tile.vectors)]
     sums = [f.alloca(tile.type, zero(tile.type)) for _ in places]
     with f.when(f.compare("eq", first, V("i1", "false"))):
         for slot, place in zip(sums, places, strict=True):
             f.store(f.load(tile.type, place), slot)
-    a_at, b_at = f.alloca("i64", V("i64", "0")), f.alloca("ptr", b)
-    with f.loop(0, k):
-        _outer_step(f, tile, rows, f.load("i64", a_at), f.load("ptr", b_at), mask, sums)
-        f.store(f.add(f.load("i64", a_at), a_step), a_at)
-        f.store(f.gep(tile.b.memory, f.load("ptr", b_at), b_step), b_at)
+    cursors = [
+        _Cursor(f.alloca("ptr", pointer), element, step)
+        for pointer, element, step in (
+            (a, tile.a.memory, a_step),
+            (b, tile.b.memory, b_step),
+            (packed, tile.a.accumulate, packed_step),
+            (ahead, "i8", ahead_step),
+        )
+    ]
+    distance = f.mul(b_step, i64(PREFETCH_TERMS))
+    offsets = [f.mul(a_row, i64(r)) for r in range(tile.rows)]
+    with rolled_loop(f, 0, k):
+        a_now, b_now, packed_now, ahead_now = (f.load("ptr", x.slot) for x in cursors)
+        columns = _load_columns(f, tile, b_now, mask)
+        if tile.packs:
+            _leave_copy(f, tile, columns, packed_now, f.gep(tile.b.memory, b_now, distance))
+        prefetch(f, ahead_now)
+        _outer_step(f, tile, [f.gep(tile.a.memory, a_now, x) for x in offsets], columns, sums)
+        for x in cursors:
+            f.store(f.gep(x.element, f.load("ptr", x.slot), x.step), x.slot)
     for slot, place in zip(sums, places, strict=True):
         f.store(f.load(tile.type, slot), place)
     f.ret()
     f.finish()
 
 
+@dataclass(frozen=True)
+class _Cursor:
+    """A pointer that advances with every term of k."""
+
+    slot: V
+    element: str
+    step: V
+
+
+def _load_columns(f: Function, tile: OuterTile, b: V, mask: V | None) -> list[V]:
+    """One term's line of B."""
+    last = tile.vectors - 1
+    return [
+        tile.b.load(
+            f, f.gep(tile.b.memory, b, v * tile.lanes), tile.lanes, mask if v == last else None
+        )
+        for v in range(tile.vectors)
+    ]
+
+
+def _leave_copy(f: Function, tile: OuterTile, columns: list[V], to: V, ahead: V) -> None:
+    """Store a line of B; ask for a later one: hardware does not foresee a strided walk."""
+    for v, y in enumerate(columns):
+        f.store(y, f.gep(tile.a.accumulate, to, v * tile.lanes))
+        prefetch(f, f.gep(tile.b.memory, ahead, v * tile.lanes))
+
+
 def _outer_step(
-    f: Function, tile: OuterTile, rows: list[V], a_at: V, b: V, mask: V | None, sums: list[V]
+    f: Function, tile: OuterTile, rows: list[V], columns: list[V], sums: list[V]
 ) -> None:
     """One term of k: the shorter side of the tile stays in registers."""
 
-    def column(v: int) -> V:
-        place = f.gep(tile.b.memory, b, v * tile.lanes)
-        return tile.b.load(f, place, tile.lanes, mask if v == tile.vectors - 1 else None)
-
     def row(r: int) -> V:
-        return f.splat(tile.a.load(f, f.gep(tile.a.memory, rows[r], a_at), 1), tile.lanes)
+        return f.splat(tile.a.load(f, rows[r], 1), tile.lanes)
 
     def accumulate(r: int, v: int, x: V, y: V) -> None:
         slot = sums[r * tile.vectors + v]
@@ -222,16 +331,14 @@ def _outer_step(
 
     if tile.rows < tile.vectors:
         held = [row(r) for r in range(tile.rows)]
-        for v in range(tile.vectors):
-            y = column(v)
+        for v, y in enumerate(columns):
             for r in range(tile.rows):
                 accumulate(r, v, held[r], y)
         return
-    held = [column(v) for v in range(tile.vectors)]
     for r in range(tile.rows):
         x = row(r)
-        for v in range(tile.vectors):
-            accumulate(r, v, x, held[v])
+        for v, y in enumerate(columns):
+            accumulate(r, v, x, y)
 
 
 # --- dot products --------------------------------------------------------------------------------
@@ -273,20 +380,20 @@ def dot_tile(module: Module, tile: DotTile) -> str:
 def _write_dot_tile(module: Module, tile: DotTile) -> None:
     arguments = [("ptr", "a"), ("i64", "a_row"), ("ptr", "b"), ("i64", "b_column")]
     arguments += [("i64", "valid"), ("ptr", "c"), ("i64", "k")]
-    f = Function(module, tile.name, "void", arguments, attributes="nounwind noinline")
+    f = Function(module, tile.name, "void", arguments, linkage=LOCAL, attributes=SHARED)
     a, a_row, b, b_column, valid, c, k = f.args
-    rows = [f.gep(tile.a.memory, a, f.mul(a_row, V("i64", str(r)))) for r in range(tile.rows)]
-    whole = f.binary("and", k, V("i64", str(-tile.lanes)))
+    rows = [f.gep(tile.a.memory, a, f.mul(a_row, i64(r))) for r in range(tile.rows)]
+    whole = f.binary("and", k, i64(-tile.lanes))
     last = f.sub(valid, V("i64", "1"))
-    with f.loop(0, tile.panel, tile.columns) as column:
+    with rolled_loop(f, 0, tile.panel, tile.columns) as column:
         columns = []
         for offset in range(tile.columns):
-            at = f.intrinsic("smin", f.add(column, V("i64", str(offset))), last)
+            at = f.intrinsic("smin", f.add(column, i64(offset)), last)
             columns.append(f.gep(tile.b.memory, b, f.mul(at, b_column)))
         sums = [f.alloca(tile.type) for _ in range(tile.rows * tile.columns)]
         for slot in sums:
             f.store(zero(tile.type), slot)
-        with f.loop(0, whole, tile.lanes) as p:
+        with rolled_loop(f, 0, whole, tile.lanes) as p:
             _dot_step(f, tile, rows, columns, p, None, sums)
         with f.when(f.compare("slt", whole, k)):
             mask = f.lane_mask(f.sub(k, whole), tile.lanes)
@@ -294,7 +401,7 @@ def _write_dot_tile(module: Module, tile: DotTile) -> None:
         for i, slot in enumerate(sums):
             total = sum_lanes(f, f.load(tile.type, slot))
             r, offset = divmod(i, tile.columns)
-            at = f.add(column, V("i64", str(r * tile.panel + offset)))
+            at = f.add(column, i64(r * tile.panel + offset))
             f.store(total, f.gep(tile.a.accumulate, c, at))
     f.ret()
     f.finish()
