@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pullback import config, errors, tree
+from pullback import config, errors, random, tree
 from pullback import ops as _ops
 from pullback.api import grad, jvp, linearize, value_and_grad, vjp
 from pullback.control import (
@@ -34,12 +34,12 @@ from pullback.trace.variable import Variable
 from pullback.types import ArrayType
 
 if TYPE_CHECKING:
-    from pullback import testing
+    from pullback import datasets, testing
 
 __version__ = "0.1.0"
 
 #: Submodules that are imported when they are first used.
-_LAZY = frozenset({"testing"})
+_LAZY = frozenset({"datasets", "testing"})
 
 __all__ = [
     "Array",
@@ -52,6 +52,7 @@ __all__ = [
     "cond",
     "config",
     "custom_vjp",
+    "datasets",
     "errors",
     "fori_loop",
     "grad",
@@ -67,6 +68,7 @@ __all__ = [
     "make_program",
     "map",
     "pure_callback",
+    "random",
     "scan",
     "stop_gradient",
     "switch",
@@ -76,7 +78,7 @@ __all__ = [
     "vjp",
     "while_loop",
 ]
-__all__ += getattr(_ops, "__all__", [])
+__all__ += _ops.__all__
 
 
 def __getattr__(name: str) -> Any:

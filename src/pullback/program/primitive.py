@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
@@ -122,6 +123,29 @@ REGISTRY: dict[str, type[Primitive]] = {}
 P = TypeVar("P", bound=type[Primitive])
 
 
+def _has_own_fields(cls: type[Primitive]) -> bool:
+    annotations = inspect.get_annotations(cls).values()
+    return any("ClassVar" not in str(annotation) for annotation in annotations)
+
+
+def _freeze(cls: type[Primitive]) -> None:
+    """Do for a class without fields what ``dataclass`` does, which takes long.
+
+    Most primitives have no fields, and importing the package makes them all.
+    """
+    cls.__hash__ = _hash_by_class  # type: ignore[assignment]
+    cls.__setattr__ = _refuse_change  # type: ignore[assignment]
+    cls.__delattr__ = _refuse_change  # type: ignore[assignment]
+
+
+def _hash_by_class(self: Primitive) -> int:
+    return hash(type(self))
+
+
+def _refuse_change(self: Primitive, name: str, *value: Any) -> None:
+    raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
 @dataclass_transform(frozen_default=True)
 def primitive(cls: P) -> P:
     """Freeze a primitive class as a dataclass and register it by name.
@@ -129,8 +153,8 @@ def primitive(cls: P) -> P:
     Raises:
         RegistrationError: the name is taken, or the class has none.
     """
-    # Without slots the decorator changes the class in place: what it returns is `cls` itself.
-    dataclass(frozen=True)(cls)
+    # Without slots the decorators change the class in place: what they return is `cls` itself.
+    (dataclass(frozen=True) if _has_own_fields(cls) else _freeze)(cls)
     name = getattr(cls, "name", None)
     if not isinstance(name, str):
         raise RegistrationError(f"{cls.__name__} needs a class attribute `name`")
