@@ -11,6 +11,8 @@ from pullback.autodiff.reach import moved_by_loop, moving_in_loop
 from pullback.autodiff.split import split_program
 from pullback.autodiff.vjp import vjp_program
 from pullback.control import cond, fori_loop, scan
+from pullback.custom import custom_vjp
+from pullback.jacobians import jacrev
 from pullback.passes.base import PassLog
 from pullback.passes.merge_scans import merge_scans
 from pullback.primitives.control import Call
@@ -252,3 +254,25 @@ def test_reach_follows_the_carry_to_a_fixed_point():
     assert moved_by_loop(body, {3}, 1, 3) == {3}
     assert moving_in_loop(body, {2}, 1, 3) == {0, 1, 2}
     assert moving_in_loop(body, {0}, 1, 3) == {0}
+
+
+def test_jacobian_of_a_scan_keeps_the_forward_part_out_of_the_loop_over_rows():
+    """The rows share one forward scan: what the pullback needs is computed where that was."""
+
+    def outputs(w, state, xs):
+        return scan(lambda c, x: (tanh(matvec(w, c) + x), None), state, xs)[0]
+
+    check_once(jacrev(outputs), W, STATE, XS, scans=3, steps=1)
+    check_vjp(jacrev(outputs), W, STATE, XS, order=1)
+
+
+def test_jacobian_of_a_custom_rule_runs_forward_once():
+    @custom_vjp
+    def f(x):
+        return sin(x)
+
+    f.defvjp(lambda x: (sin(x), tanh(x)), lambda kept, ct: (ct * kept,))
+    program = optimized(staged(jacrev(f), STATE))
+
+    assert [e.primitive.name for e in program.equations].count("tanh") == 1  # not in the loop
+    check_once(jacrev(f), STATE, scans=1, steps=1)

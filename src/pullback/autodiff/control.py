@@ -29,7 +29,7 @@ from pullback.autodiff.split import Split, closure, split_program
 from pullback.autodiff.vjp import close, extend, reader
 from pullback.primitives.control import Call, Cond
 from pullback.primitives.custom import Barrier, Checkpoint
-from pullback.primitives.derive import install
+from pullback.primitives.derive import install, where_made
 from pullback.program.builder import Builder, inline
 from pullback.program.core import Program
 from pullback.program.primitive import Cotangents
@@ -67,7 +67,7 @@ def _call_vjp(
     plan = _call_pullback(call, given_flags(cts), floating_flags(args, wanted))
     if not plan.gradients:
         return (None,) * len(args)
-    results = (*outs, *residuals_of(plan.forward, plan.split, args, len(outs)))
+    results = (*outs, *residuals_of(plan.forward, plan.split, args, outs))
     found = plan.backward(
         *(args[i] for i in plan.split.reads),
         *(results[i] for i in plan.split.saved),
@@ -205,7 +205,10 @@ def _cond_vjp(
     plan = _cond_pullback(cond, given_flags(cts), floating_flags(operands, wanted[1:]))
     if not plan.gradients:
         return (None,) * len(args)
-    residuals = plan.forward(*args)[len(outs) :] if plan.slots else ()
+    residuals: tuple[Value, ...] = ()
+    if plan.slots:
+        with where_made(outs):
+            residuals = plan.forward(*args)[len(outs) :]
     found = plan.backward(
         index,
         *(operands[i] for i in plan.reads),

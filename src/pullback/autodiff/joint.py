@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pullback.autodiff.cotangents import is_floating
 from pullback.autodiff.split import Split
 from pullback.autodiff.vjp import backward_pass, close, extend, reader
-from pullback.primitives.derive import Extension, merge_extended, note_extension
+from pullback.primitives.derive import Extension, merge_extended, note_extension, where_made
 from pullback.program.core import Program
 from pullback.program.primitive import Primitive
 from pullback.program.value import Value
@@ -75,9 +75,10 @@ def floating_flags(args: Sequence[Value], wanted: Flags) -> Flags:
 
 
 def residuals_of(
-    forward: Primitive, split: Split, args: tuple[Value, ...], outputs: int
+    forward: Primitive, split: Split, args: tuple[Value, ...], outs: tuple[Value, ...]
 ) -> tuple[Value, ...]:
     """What the extended forward primitive puts out behind the outputs, if anything."""
-    if len(split.forward.outputs) == outputs:
+    if len(split.forward.outputs) == len(outs):
         return ()
-    return tuple(forward(*args)[outputs:])
+    with where_made(outs):
+        return tuple(forward(*args)[len(outs) :])

@@ -202,7 +202,7 @@ def scan_vjp(
     split = reverse.split
     if not (reverse.gradients or reverse.carried):
         return (None,) * len(args)
-    results = (*outs, *residuals_of(plan.forward, split, args, len(outs)))
+    results = (*outs, *residuals_of(plan.forward, split, args, outs))
     stacks = [
         *(args[i] for i in split.reads if i >= first),
         *(results[i] for i in split.saved),

@@ -12,7 +12,7 @@ import numpy as np
 
 from pullback.errors import DifferentiationError, DTypeError, ShapeError
 from pullback.primitives.control import Call, check_operands
-from pullback.primitives.derive import Extension, HoldsPrograms, note_extension
+from pullback.primitives.derive import Extension, HoldsPrograms, note_extension, where_made
 from pullback.primitives.indexing import filled
 from pullback.program.core import Program
 from pullback.program.interpret import interpret
@@ -154,7 +154,8 @@ class CustomVjp(HoldsPrograms):
         forward = Call(self.forward, f"{self.name_}_fwd")
         positions = tuple(range(len(args))), tuple(range(len(outs)))
         note_extension(forward, Extension(self, *positions))
-        residuals = forward(*args)[len(outs) :]
+        with where_made(outs):
+            residuals = forward(*args)[len(outs) :]
         floating = [(c, o.type) for c, o in zip(cts, outs, strict=True) if o.dtype in FLOATING]
         given = [filled(t.shape, 0, t.dtype) if c is None else c for c, t in floating]
         found = Call(self.backward, f"{self.name_}_bwd")(*residuals, *given)

@@ -6,6 +6,7 @@ start at ``Extension``.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from pullback.errors import DifferentiationError
 from pullback.program.core import Atom, Equation, Program, Var
 from pullback.program.primitive import CONTROL, Cotangents, Primitive
-from pullback.program.value import Value
+from pullback.program.value import STACKS, Tracer, Value
 
 #: ``(primitive, cotangents, outputs, operands, wanted) -> cotangents of the operands``; a
 #: cotangent that is None is a zero, and only ``wanted`` operands need one.
@@ -70,6 +71,23 @@ def _find(rules: dict[str, Any], primitive: Primitive) -> Any:
             "`pullback`"
         )
     return rules[primitive.name]
+
+
+@contextlib.contextmanager
+def where_made(outs: Sequence[Value]) -> Iterator[None]:
+    """Bind inside the block where the equation that made ``outs`` was bound.
+
+    A pullback may be called in the body of a loop around, as for the rows of a Jacobian. What it
+    needs of the forward computation is the same in each iteration and belongs beside that.
+    """
+    builders = STACKS.builders
+    owners = [x.builder for x in outs if isinstance(x, Tracer)]
+    depth = builders.index(owners[0]) + 1 if owners and owners[0] in builders else 0
+    STACKS.builders = builders[:depth]
+    try:
+        yield
+    finally:
+        STACKS.builders = builders
 
 
 class Extension(NamedTuple):
