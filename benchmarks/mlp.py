@@ -125,12 +125,28 @@ def initial_state(w: Workload, asarray):
     return {"params": params, "m": zeros[0], "v": zeros[1], "t": asarray(np.float32(0))}
 
 
+def pullback_program(w: Workload):
+    """The compiled epoch: ``(state, images, labels, order) -> (state, losses)``."""
+    import pullback as pb
+
+    traced = functional_epoch(pb, pb.nn, pb.scan, pb.value_and_grad, pb.tree.map, w)
+    return pb.jit(traced, donate_argnums=0)
+
+
+def trained_state(w: Workload):
+    """The state after one epoch."""
+    import pullback as pb
+
+    images, labels = map(pb.asarray, data(w))
+    state = initial_state(w, lambda a: pb.asarray(np.array(a)))
+    return pullback_program(w)(state, images, labels, orders(w)())[0]
+
+
 def pullback_epoch(w: Workload) -> Epoch:
     """One native program an epoch."""
     import pullback as pb
 
-    traced = functional_epoch(pb, pb.nn, pb.scan, pb.value_and_grad, pb.tree.map, w)
-    compiled = pb.jit(traced, donate_argnums=0)
+    compiled = pullback_program(w)
     images, labels = map(pb.asarray, data(w))
     order = orders(w)
     state = initial_state(w, lambda a: pb.asarray(np.array(a)))

@@ -333,7 +333,8 @@ def identity(opcode: str, dtype: DType) -> float | int | bool:
     if dtype in UNSIGNED:
         return 2**bits - 1 if largest else 0
     if dtype in SIGNED:
-        return 2 ** (bits - 1) - 1 if largest else -(2 ** (bits - 1))
+        half = int(2 ** (bits - 1))
+        return half - 1 if largest else -half
     raise ValueError(f"{opcode} over {dtype} has no neutral element")
 
 

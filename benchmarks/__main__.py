@@ -1,0 +1,152 @@
+"""``python -m benchmarks``: everything side by side, as tables and as JSON.
+
+Times are medians of alternating turns in one process; ratios are of medians. Numbers of threads
+are set alike for every library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Run what is asked for and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["training", "products", "startup", "bits"])
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--turns", type=int, default=5, help="epochs of each library")
+    parser.add_argument("--json", type=Path, default=ROOT / "output" / "benchmarks.json")
+    chosen = parser.parse_args()
+    set_threads(chosen.threads)
+
+    from benchmarks.machine import describe
+
+    results: dict[str, Any] = {"machine": describe(chosen.threads)}
+    parts = {"training": training, "products": products, "startup": startup, "bits": bits}
+    for part in chosen.parts:
+        results[part] = parts[part](chosen)
+    chosen.json.parent.mkdir(parents=True, exist_ok=True)
+    chosen.json.write_text(json.dumps(results, indent=1) + "\n")
+    say(f"written to {chosen.json}")
+
+
+def set_threads(count: int) -> None:
+    """Give every library the same number of threads; before any of them is imported."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PULLBACK_THREADS"):
+        os.environ[name] = str(count)
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def table(header: list[str], rows: list[list[str]]) -> None:
+    """Print a Markdown table."""
+    say("| " + " | ".join(header) + " |")
+    say("|---" + "|--:" * (len(header) - 1) + "|")
+    for row in rows:
+        say("| " + " | ".join(row) + " |")
+    say("")
+
+
+def training(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Epochs of the three networks; microseconds a step."""
+    from benchmarks.mlp import MAKERS, WORKLOADS
+    from benchmarks.timing import side_by_side
+
+    rows, results = [], {}
+    for workload in WORKLOADS.values():
+        makers = dict(MAKERS)
+        if workload.optimizer == "sgd":
+            del makers["scikit-learn"]  # its classifier has no network without a hidden layer
+        epochs = {name: make(workload) for name, make in makers.items()}
+        timings = side_by_side(epochs, chosen.turns)
+        micros = {name: t.median / workload.steps * 1e6 for name, t in timings.items()}
+        ours = micros["pullback"]
+        results[workload.name] = {
+            "microseconds_a_step": micros,
+            "least": {name: t.least / workload.steps * 1e6 for name, t in timings.items()},
+            "times_as_long": {name: value / ours for name, value in micros.items()},
+            "gflops": workload.flops() / ours / 1e3,
+        }
+        others = [f"{v:.0f} ({v / ours:.1f}x)" for n, v in micros.items() if n != "pullback"]
+        others += ["-"] * (len(MAKERS) - len(micros))
+        rows.append([workload.name, f"{ours:.1f}", *others])
+    say("\nMicroseconds a training step (and how many times as long as pullback)\n")
+    table(["", *MAKERS], rows)
+    return results
+
+
+def products(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Matrix products; GFLOP/s, and the share of the processor's peak."""
+    from benchmarks import products as module
+    from benchmarks.timing import side_by_side
+
+    peak = module.Peak()
+    rows, results = [], {}
+    for product in module.products():
+        timings = module.measure(product)
+        core = peak.flops() / side_by_side({"peak": peak}, 7)["peak"].least / 1e9
+        speeds = {name: product.flops() / t.median / 1e9 for name, t in timings.items()}
+        share = speeds["pullback"] / (core * chosen.threads)
+        best = max(v for name, v in speeds.items() if name != "pullback")
+        ratio = speeds["pullback"] / best
+        results[product.name] = {
+            "gflops": speeds, "peak_of_a_core": core, "share": share, "of_best_peer": ratio,
+        }  # fmt: skip
+        rows.append(
+            [product.name, *(f"{v:.0f}" for v in speeds.values()), f"{share:.0%}", f"{ratio:.2f}"]
+        )
+    say(f"\nMatrix products, GFLOP/s; peak is {chosen.threads} cores' multiply-adds\n")
+    table(["", "pullback", "jax", "numpy", "torch", "of peak", "of best peer"], rows)
+    return results
+
+
+def startup(chosen: argparse.Namespace) -> dict[str, float]:
+    """Import, first step, call, memory."""
+    from benchmarks import startup as module
+
+    results = module.measure(str(ROOT))
+    say("\nBefore and around the steps\n")
+    table(["", ""], [[name, f"{value:.4g}"] for name, value in results.items()])
+    return results
+
+
+def bits(chosen: argparse.Namespace) -> dict[str, bool]:
+    """Whether an epoch gives bitwise the same weights on 1, 2 and 4 threads."""
+    import hashlib
+
+    import numpy as np
+
+    import pullback as pb
+    from benchmarks import mlp
+
+    results = {}
+    for workload in mlp.WORKLOADS.values():
+        digests = set()
+        for threads in (1, 2, 4):
+            with pb.config.override(threads=threads):
+                state = mlp.trained_state(workload)
+                leaves = [np.asarray(x).tobytes() for x in pb.tree.leaves(state)]
+                digests.add(hashlib.sha256(b"".join(leaves)).hexdigest())
+        results[workload.name] = len(digests) == 1
+    say("\nThe same bits after an epoch on 1, 2 and 4 threads\n")
+    table(["", ""], [[name, "yes" if same else "NO"] for name, same in results.items()])
+    return results
+
+
+if __name__ == "__main__":
+    main()

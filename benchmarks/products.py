@@ -1,0 +1,117 @@
+"""Matrix products: pullback against JAX, NumPy and PyTorch, and against the processor's peak."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.timing import Timing, side_by_side
+
+
+@dataclass(frozen=True)
+class Product:
+    """One product ``m x k`` by ``k x n``; the operands may lie transposed in memory."""
+
+    name: str
+    m: int
+    k: int
+    n: int
+    form: str  # "nn": a @ b, "tn": a.T @ b, "nt": a @ b.T
+
+    def flops(self) -> int:
+        """Floating-point operations."""
+        return 2 * self.m * self.k * self.n
+
+    def operands(self) -> tuple[np.ndarray, np.ndarray]:
+        """Random float32 operands as they lie in memory."""
+        rng = np.random.default_rng(0)
+        a = (self.k, self.m) if self.form == "tn" else (self.m, self.k)
+        b = (self.n, self.k) if self.form == "nt" else (self.k, self.n)
+        return rng.standard_normal(a, np.float32), rng.standard_normal(b, np.float32)
+
+
+def products() -> Iterator[Product]:
+    """Squares, then each training shape in the forward and the two backward products."""
+    for n in (256, 512, 1024, 2048):
+        yield Product(f"{n} square", n, n, n, "nn")
+    for m, k, n in ((32, 784, 10), (128, 784, 512), (128, 512, 512), (2048, 128, 512)):
+        yield Product(f"{m}x{k}x{n} forward", m, k, n, "nn")
+        yield Product(f"{m}x{k}x{n} weights", k, m, n, "tn")
+        yield Product(f"{m}x{k}x{n} inputs", m, n, k, "nt")
+
+
+def _multiply(form: str) -> Callable[..., object]:
+    def multiply(a, b):
+        return (a.T if form == "tn" else a) @ (b.T if form == "nt" else b)
+
+    return multiply
+
+
+def runners(product: Product) -> dict[str, Callable[[], object]]:
+    """The product by each library; every call waits for its result."""
+    import jax
+    import jax.numpy as jnp
+    import torch
+
+    import pullback as pb
+
+    a, b = product.operands()
+    multiply = _multiply(product.form)
+    ours, theirs = pb.jit(multiply), jax.jit(multiply)
+    pa, pb_ = pb.asarray(a), pb.asarray(b)
+    ja, jb = jnp.asarray(a), jnp.asarray(b)
+    ta, tb = torch.from_numpy(a), torch.from_numpy(b)
+    return {
+        "pullback": lambda: ours(pa, pb_),
+        "jax": lambda: theirs(ja, jb).block_until_ready(),
+        "numpy": lambda: multiply(a, b),
+        "torch": lambda: multiply(ta, tb),
+    }
+
+
+def measure(product: Product, turns: int = 15) -> dict[str, Timing]:
+    """Time one product by all libraries, in turns."""
+    repeat = max(1, int(5e-3 * 200e9 / product.flops()))
+    return side_by_side(runners(product), turns, min(repeat, 200))
+
+
+class Peak:
+    """A loop of independent fused multiply-adds: what one core can do at most.
+
+    The IR is pullback's own vector type, compiled for the host.
+    """
+
+    CHAINS = 24
+    TURNS = 20_000
+
+    def __init__(self) -> None:
+        from pullback.backend.llvm.emit import Function, Module
+        from pullback.backend.llvm.jit import load_ir
+
+        module = Module()
+        f = Function(module, "peak", "void", [("ptr", "out")], linkage="dso_local")
+        slots = [
+            f.alloca("<16 x float>", f.const("<16 x float>", 1.0 + i)) for i in range(self.CHAINS)
+        ]
+        factor = f.const("<16 x float>", 0.999)
+        with f.loop(0, self.TURNS):
+            for slot in slots:
+                f.store(f.fma(f.load("<16 x float>", slot), factor, factor), slot)
+        for i, slot in enumerate(slots):
+            f.store(f.load("<16 x float>", slot), f.gep("<16 x float>", f.args[0], i))
+        f.ret()
+        f.finish()
+        self._code = load_ir(str(module))
+        self._run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._code.address("peak"))
+        self._out = np.empty((self.CHAINS, 16), np.float32)
+
+    def __call__(self) -> None:
+        """Run the loop once."""
+        self._run(self._out.ctypes.data)
+
+    def flops(self) -> int:
+        """Floating-point operations of one run."""
+        return 2 * 16 * self.CHAINS * self.TURNS
