@@ -10,6 +10,7 @@ from pullback.kernels.cost import Cost, block_cost
 from pullback.kernels.memory import plan_memory
 from pullback.kernels.schedule import Lowered, lower_program
 from pullback.passes.pipeline import Numerics, run_pipeline
+from pullback.passes.split_reductions import split_reductions
 from pullback.program.core import NDArray, Program
 from pullback.program.primitive import Primitive
 from pullback.types import ArrayType
@@ -32,7 +33,8 @@ def build_program(
     program: Program, shared: dict[int, int], target: Target, numerics: Numerics = "strict"
 ) -> Built:
     """Write the LLVM text of ``program``; see ``compile_program``."""
-    optimized, _ = run_pipeline(program, numerics=numerics)
+    optimized, log = run_pipeline(program, numerics=numerics)
+    optimized = split_reductions(optimized, log)
     lowered = lower_program(optimized, shared)
     arena_bytes = plan_memory(lowered)
     writer = ProgramWriter(lowered, target)
