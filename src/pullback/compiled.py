@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pullback.calls import compile_once, recorded_call
-from pullback.program.core import NDArray
+from pullback.program.core import NDArray, Program
 from pullback.program.value import STACKS, Array, Value
 from pullback.trace.leaves import wrap
 from pullback.trace.stage import Staged
-from pullback.trace.variable import exclusive, is_writable, put, take
+from pullback.trace.variable import Variable, exclusive, is_writable, put, take
 from pullback.tree import LEAF, TreeDef
 
 
@@ -40,12 +41,17 @@ class Compiled:
         types = staged.program.output_types[: staged.num_results]
         self._results = tuple(zip(types, staged.weak, strict=True))
         self._captures = [x._data for x in staged.captures if isinstance(x, Array)]
-        updated = {id(v): place for place, v in enumerate(staged.updates)}
+        program, self._updates = _updates_first(staged)
+        updated = {id(v): place for place, v in enumerate(self._updates)}
         #: For each variable read: its place among those updated, or None.
         self._places = [updated.get(id(v)) for v in staged.reads]
         self._is_pure = not (staged.reads or staged.updates or staged.captures or donated)
-        taken = (staged.num_args + i for i, place in enumerate(self._places) if place is not None)
-        self._executable = compile_once(staged.program, frozenset([*donated, *taken]), numerics)
+        # Outputs take over donated inputs of their type in order. That variables keep their own
+        # memory is relied on when a program is interrupted, so nothing else is donated then.
+        self._in_place = not donated
+        taken = [staged.num_args + i for i, place in enumerate(self._places) if place is not None]
+        donate = frozenset(taken if self._in_place else donated)
+        self._executable = compile_once(program, donate, numerics)
 
     def run(self, arrays: list[NDArray], leaves: Sequence[Any]) -> Any:
         """Run the program on arrays, which are the memory of the argument leaves ``leaves``."""
@@ -63,24 +69,39 @@ class Compiled:
         return self._build(values)
 
     def _run_with_state(self, arrays: list[NDArray], leaves: Sequence[Any]) -> list[NDArray]:
-        """Run the program in the memory of the variables that it updates; return the results."""
+        """Run the program with variables, captured and donated arrays; return the results."""
         staged = self.staged
         for i in self._donated:
             arrays[i] = _donate(arrays, leaves, i)
+        if staged.updates:
+            return self._run_in_place(arrays)
+        arrays += [v._held()._data for v in staged.reads]
+        return self._executable(*arrays, *self._captures)
+
+    def _run_in_place(self, arrays: list[NDArray]) -> list[NDArray]:
+        """Run the program in the memory of the variables that it updates, and let them hold it."""
+        places, updates = self._places, self._updates
         # First what is only read, which may wait for another thread; then what is held on to.
-        places = self._places
-        held = [v._held()._data for v, i in zip(staged.reads, places, strict=True) if i is None]
-        taken, rest = take(staged.updates), iter(held)
+        pairs = zip(self.staged.reads, places, strict=True)
+        read_only = iter([v._held()._data for v, place in pairs if place is None])
+        taken = take(updates)
+        memory: list[NDArray] = []
         try:
-            arrays += [next(rest) if i is None else exclusive(taken, i) for i in places]
-            outputs = self._executable(*arrays, *self._captures)
+            for place in places:
+                if place is None:
+                    memory.append(next(read_only))
+                else:
+                    memory.append(exclusive(taken, place) if self._in_place else taken[place].data)
+            outputs = self._executable(*arrays, *memory, *self._captures)
         except BaseException:
-            put(staged.updates, taken)
+            # Interrupted, a loop leaves what its last whole step made, in all variables alike.
+            for place, data in zip(places, memory, strict=False):
+                if place is not None:
+                    taken[place] = wrap(data, updates[place].type)
+            put(updates, taken)
             raise
-        count = staged.num_results
-        pairs = zip(outputs[count:], staged.updates, strict=True)
-        put(staged.updates, [wrap(data, variable.type) for data, variable in pairs])
-        return outputs[:count]
+        put(updates, [wrap(data, v.type) for data, v in zip(outputs, updates, strict=False)])
+        return outputs[len(updates) :]
 
     def run_recorded(self, args: Sequence[Value]) -> Any:
         """Run the program on values while a tape listens, as one application of a primitive."""
@@ -105,6 +126,18 @@ class Compiled:
     def has_stale_literals(self) -> bool:
         """Whether a tape now listens to an array that was written into the program as a literal."""
         return any(r.tracks(x) for r in STACKS.recorders for x in self.staged.literals)
+
+
+def _updates_first(staged: Staged) -> tuple[Program, list[Variable]]:
+    """The program with the updates before the results, those of variables read in their order."""
+    if not staged.updates:
+        return staged.program, []
+    order = {id(v): i for i, v in enumerate(staged.reads)}
+    pairs = [*zip(staged.updates, staged.program.outputs[staged.num_results :], strict=True)]
+    pairs.sort(key=lambda pair: order.get(id(pair[0]), len(order)))
+    results = staged.program.outputs[: staged.num_results]
+    program = replace(staged.program, outputs=(*(atom for _, atom in pairs), *results))
+    return program, [variable for variable, _ in pairs]
 
 
 def _donate(arrays: list[NDArray], leaves: Sequence[Any], i: int) -> NDArray:

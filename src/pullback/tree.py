@@ -83,7 +83,8 @@ def _flatten_defaultdict(
     return [tree[key] for key in keys], (tree.default_factory, keys)
 
 
-_NODES: dict[type, _Node] = {
+#: How to take classes apart; None for those known to be leaves.
+_NODES: dict[type, _Node | None] = {
     tuple: _Node(lambda t: (t, None), lambda _, children: tuple(children), _indices),
     list: _Node(lambda t: (t, None), lambda _, children: list(children), _indices),
     dict: _Node(
@@ -107,13 +108,27 @@ _NODES: dict[type, _Node] = {
 
 def _node(cls: type) -> _Node | None:
     """How ``cls`` is taken apart; None when it is a leaf. Named tuples register themselves."""
-    node = _NODES.get(cls)
-    if node is None and issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        node = _NODES[cls] = _Node(
-            lambda t: (t, None),
-            lambda _, children: cls(*children),
-            lambda *_: [f".{name}" for name in cls._fields],
-        )
+    try:
+        return _NODES[cls]
+    except KeyError:
+        is_namedtuple = issubclass(cls, tuple) and hasattr(cls, "_fields")
+        _NODES[cls] = _namedtuple_node(cls) if is_namedtuple else None
+        return _NODES[cls]
+
+
+def _namedtuple_node(cls: Any) -> _Node:
+    return _Node(
+        lambda t: (t, None),
+        lambda _, children: cls(*children),
+        lambda *_: [f".{name}" for name in cls._fields],
+    )
+
+
+def _known(cls: type) -> _Node:
+    """How a class that occurs in a spec is taken apart."""
+    node = _NODES[cls]
+    if node is None:
+        raise TreeError(f"{cls.__qualname__} is not registered as a tree class")
     return node
 
 
@@ -183,7 +198,7 @@ def _init_fields(cls: type) -> list[dataclasses.Field[Any]]:
 
 
 def _register(cls: type, node: _Node) -> None:
-    if cls in _NODES:
+    if _NODES.get(cls) is not None:
         raise RegistrationError(f"{cls.__qualname__} is registered as a tree class already")
     _NODES[cls] = node
 
@@ -257,7 +272,13 @@ def flatten(tree: Any, is_leaf: IsLeaf | None = None) -> tuple[list[Any], TreeDe
 
 def _flatten(tree: Any, found: list[Any]) -> Spec:
     cls = type(tree)
-    node = _NODES.get(cls) or _node(cls)
+    # Common classes are written out: `jit` flattens the arguments of every call.
+    if cls is tuple or cls is list:
+        return cls, None, tuple([_flatten(child, found) for child in tree])
+    if cls is dict:
+        keys = _sorted_keys(tree)
+        return cls, keys, tuple([_flatten(tree[key], found) for key in keys])
+    node = _node(cls)
     if node is None:
         found.append(tree)
         return LEAF
@@ -321,7 +342,7 @@ def _unflatten(spec: Spec, leaves: Any) -> Any:
     if spec is LEAF:
         return next(leaves)
     cls, meta, children = spec
-    return _NODES[cls].unflatten(meta, [_unflatten(child, leaves) for child in children])
+    return _known(cls).unflatten(meta, [_unflatten(child, leaves) for child in children])
 
 
 def leaves(tree: Any, is_leaf: IsLeaf | None = None) -> list[Any]:
@@ -403,7 +424,7 @@ def _paths(spec: Spec, path: Path, found: list[Path]) -> None:
         found.append(path)
         return
     cls, meta, children = spec
-    for key, child in zip(_NODES[cls].keys(meta, len(children)), children, strict=True):
+    for key, child in zip(_known(cls).keys(meta, len(children)), children, strict=True):
         _paths(child, (*path, key), found)
 
 
@@ -453,6 +474,6 @@ def _spec_string(spec: Spec) -> str:
         return f"({inner[0]},)" if len(inner) == 1 else f"({', '.join(inner)})"
     if cls is dict:
         return f"{{{', '.join(f'{k!r}: {v}' for k, v in zip(meta, inner, strict=True))}}}"
-    keys = _NODES[cls].keys(meta, len(children))
+    keys = _known(cls).keys(meta, len(children))
     named = [f"{k.strip('.')}={v}" for k, v in zip(keys, inner, strict=True)]
     return f"{cls.__name__}({', '.join(named)})"

@@ -477,6 +477,44 @@ def test_a_failing_program_gives_variables_back():
     assert v.tolist() == [2.0]
 
 
+def test_variables_keep_their_own_memory():
+    """Whatever else has their type, in whatever order they are read and assigned."""
+    a, b, c = (pb.Variable(np.full(100, i, np.float32)) for i in range(3))
+    only_assigned = pb.Variable(np.zeros(100, np.float32))
+
+    @pb.jit
+    def step(x):
+        only_assigned.assign(x)
+        old = b.value
+        c.assign(c + a)
+        b.assign(b + 1.0)
+        a.assign(a * 2.0 + x)
+        return old, x + 1.0
+
+    x = np.ones(100, np.float32)
+    step(x)
+    before = [np.asarray(v).ctypes.data for v in (a, b, c)]
+    old, following = step(x)
+
+    assert [np.asarray(v).ctypes.data for v in (a, b, c)] == before
+    assert [float(v[0]) for v in (a, b, c, only_assigned)] == [3.0, 3.0, 3.0, 1.0]
+    assert (float(old[0]), float(following[0])) == (2.0, 2.0)
+
+
+def test_variables_beside_donated_arguments():
+    v = pb.Variable(np.ones(100, np.float32))
+
+    @functools.partial(pb.jit, donate_argnums=0)
+    def step(x):
+        v.assign_add(x)
+        return x * 2.0
+
+    x = step(np.ones(100, np.float32))
+    y = step(x)
+
+    assert (float(y[0]), float(v[0])) == (4.0, 4.0)
+
+
 def test_variables_through_scan_and_cond():
     v = pb.Variable(np.float32(1))
 

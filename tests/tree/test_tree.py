@@ -120,6 +120,21 @@ def test_registration_refuses_what_it_cannot_do():
         tree.register_dataclass(type("NoFields", (), {}))
 
 
+def test_a_class_can_be_registered_after_it_was_a_leaf():
+    class Late:
+        def __init__(self, x):
+            self.x = x
+
+    late = Late(1)
+    assert tree.leaves(late) == [late]
+    assert not tree.is_node(Late)
+
+    tree.register(Late, lambda node: ((node.x,), None), lambda _, children: Late(*children))
+
+    assert tree.leaves(late) == [1]
+    assert tree.is_node(Late)
+
+
 def test_a_subclass_of_a_node_class_is_a_leaf():
     class Names(list):
         pass
