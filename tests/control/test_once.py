@@ -176,6 +176,8 @@ def test_merge_is_logged_and_keeps_the_forward_equations_name():
     kept = merged.equations[0]
     assert (kept.key, kept.origin, kept.source) == (first.key, first.origin, first.source)
     assert kept.primitive == second.primitive
+    keys = {e.key for e in merged.equations}
+    assert all(e.origin is None or e.origin.key in keys for e in merged.equations)
     assert [(c.rule, c.key, c.by) for c in log.changes] == [("merge-scans", second.key, first.key)]
 
 

@@ -188,9 +188,8 @@ def _merge(
     gone, kept = program.equations[small], program.equations[large]
     order = list(range(len(program.equations)))
     if small < large:
-        moved = _ancestors(program, small, large)
-        later = [p for p in order[small + 1 :] if p not in set(moved)]
-        order = [*order[:small], *moved, *later]
+        moved = dict.fromkeys(_ancestors(program, small, large))
+        order = [*order[:small], *moved, *(p for p in order[small + 1 :] if p not in moved)]
         # It is the forward equation now: it bears that one's name.
         kept = replace(kept, key=gone.key, source=gone.source, origin=gone.origin)
         dropped = (program.equations[large], kept)
@@ -204,8 +203,13 @@ def _merge(
     def read(given: tuple[Atom, ...]) -> tuple[Atom, ...]:
         return tuple(atoms.get(a, a) if isinstance(a, Var) else a for a in given)
 
-    equations = []
-    for position in order:
-        eqn = kept if position == large else program.equations[position]
-        equations.append(eqn.with_inputs(read(eqn.inputs)))
+    absent = dropped[0].key
+
+    def adapted(eqn: Equation) -> Equation:
+        origin = eqn.origin
+        if origin is not None and origin.key == absent:
+            origin = replace(origin, key=kept.key)
+        return replace(eqn, inputs=read(eqn.inputs), origin=origin)
+
+    equations = [adapted(kept if p == large else program.equations[p]) for p in order]
     return dropped, program.with_equations(tuple(equations), read(program.outputs))
