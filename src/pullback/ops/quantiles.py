@@ -8,7 +8,14 @@ from __future__ import annotations
 import math
 
 from pullback.errors import ShapeError
-from pullback.ops.arguments import ArrayLike, Axis, as_array, as_floating, normalize_axes
+from pullback.ops.arguments import (
+    ArrayLike,
+    Axis,
+    as_array,
+    as_floating,
+    as_operand,
+    normalize_axes,
+)
 from pullback.ops.dtypes import astype
 from pullback.ops.indexing import take
 from pullback.ops.manipulation import expand_dims, moveaxis, permute_dims, reshape
@@ -44,9 +51,9 @@ def quantile(x: ArrayLike, q: ArrayLike, /, axis: Axis = None, *, keepdims: bool
         Array(2.5, f32)
     """
     value = as_floating(x)
-    share = as_array(q)
+    share = as_operand(q)
     axes = normalize_axes("quantile", axis, value.ndim)
-    if share.ndim > 1:
+    if as_array(share).ndim > 1:
         raise ShapeError(f"quantile: shares {share.type}; expected a number or a vector")
     kept = tuple(i for i in range(value.ndim) if i not in axes)
     count = math.prod(value.shape[i] for i in axes)
@@ -54,7 +61,8 @@ def quantile(x: ArrayLike, q: ArrayLike, /, axis: Axis = None, *, keepdims: bool
         raise ShapeError(f"quantile of {value.type}: there is no element along {axes}")
     flat = reshape(permute_dims(value, (*kept, *axes)), (*(value.shape[i] for i in kept), count))
     wide = astype(flat, DEFAULT_FLOAT) if flat.dtype in (float16, bfloat16) else flat
-    found = _interpolated(sort(wide), operators.astype(share, wide.dtype))
+    share = operators.astype(share, wide.dtype)
+    found = _interpolated(sort(wide), share)
     if keepdims:
         for i in sorted(axes):
             found = expand_dims(found, i + share.ndim)
@@ -91,7 +99,10 @@ def percentile(
         >>> pb.percentile(pb.asarray([1.0, 2.0, 3.0]), 50)
         Array(2., f32)
     """
-    return quantile(x, operators.divide(as_array(q), 100.0), axis, keepdims=keepdims)
+    share = as_operand(q)
+    if operators.is_python_scalar(share):
+        return quantile(x, share / 100, axis, keepdims=keepdims)
+    return quantile(x, operators.divide(share, 100.0), axis, keepdims=keepdims)
 
 
 def median(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> Value:
