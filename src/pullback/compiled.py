@@ -147,7 +147,7 @@ def _donate(arrays: list[NDArray], leaves: Sequence[Any], i: int) -> NDArray:
     is_shared = type(leaf) is not Array or sys.getrefcount(data) > 4
     if type(leaf) is Array and not any(other is leaf for other in leaves[:i]):
         del leaf._data
-    return np.array(data) if is_shared or not is_writable(data) else data
+    return np.array(data, order="C") if is_shared or not is_writable(data) else data
 
 
 def _tree_builder(treedef: TreeDef) -> Callable[[list[Value]], Any]:

@@ -206,8 +206,8 @@ class Jit:
         if instance is None:
             return self
         if tree.is_node(type(instance)):
-            return functools.partial(self, instance)
-        return BoundJit(instance, self._method_of(instance))
+            return BoundJit(instance, self, (instance,))
+        return BoundJit(instance, self._method_of(instance), ())
 
     def _method_of(self, instance: Any) -> Jit:
         """The ``Jit`` for one instance: compiled for it alone, and forgotten with it."""
@@ -231,15 +231,20 @@ class Jit:
 class BoundJit:
     """A ``jit`` method of an instance, which it keeps alive."""
 
-    __slots__ = ("__self__", "_jit")
+    __slots__ = ("__self__", "_first", "_jit")
 
-    def __init__(self, instance: Any, method: Jit) -> None:
+    def __init__(self, instance: Any, method: Jit, first: tuple[Any, ...]) -> None:
         self.__self__ = instance
         self._jit = method
+        self._first = first
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the method, computed by the compiled program."""
-        return self._jit(*args, **kwargs)
+        return self._jit(*self._first, *args, **kwargs)
+
+    def program(self, *args: Any, **kwargs: Any) -> Program:
+        """The program that arguments of these types run; see ``Jit.program``."""
+        return self._jit.program(*self._first, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._jit, name)

@@ -350,6 +350,19 @@ def test_donated_memory_is_used():
     assert params["w"].tolist() == [4.0] * 1000
 
 
+def test_donated_arrays_of_any_layout():
+    x = as_value(np.arange(6, dtype=np.float32).reshape(2, 3))
+    transposed = Array(x.data.T)
+    v = pb.Variable(x.data.T)
+    f = pb.jit(lambda x: [v.assign_add(x), x + 1.0][1])
+    g = pb.jit(lambda x: x + 1.0, donate_argnums=0)
+
+    f(transposed)
+
+    np.testing.assert_array_equal(x.data.T * 2, v)
+    np.testing.assert_array_equal(x.data.T + 1, g(transposed))
+
+
 def test_donation_counts_leaves():
     a, b, c = (as_value(f32(i)) for i in range(3))
     f = pb.jit(lambda p, q: (p[0] + p[1], q + 1), donate_argnums=1)
@@ -724,6 +737,7 @@ def test_instances_that_are_trees_are_arguments():
     assert layer.apply(f32(3)).tolist() == [6.0]
     layer.w = f32(5)
     assert layer.apply(f32(3)).tolist() == [15.0]
+    assert len(layer.apply.program(f32(3)).inputs) == 2
     assert pb.grad(lambda layer: total(layer.apply(f32(3))))(layer).w.tolist() == [3.0]
 
 

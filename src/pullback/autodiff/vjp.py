@@ -46,6 +46,7 @@ def backward_pass(
         DifferentiationError: a rule refuses. A note says which equation, and the user's line.
     """
     active, influenced = influence(equations, wanted)
+    kept = frozenset(wanted)
     sums: dict[Atom, Value] = {}
     for output, ct in cotangents:
         if output in active and ct is not None:
@@ -59,7 +60,7 @@ def backward_pass(
                 if x in active and ct is not None:
                     sums[x] = add(sums.get(x), sum_to(ct, x.type))
         for output in eqn.outputs:
-            if output not in wanted:
+            if output not in kept:
                 sums.pop(output, None)
     return [sums.get(x) for x in wanted]
 

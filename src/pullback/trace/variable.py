@@ -83,7 +83,7 @@ class Variable(Value):
                 "function that traces it: create the variable outside and assign it inside"
             )
         wanted = value.dtype if dtype is None else as_dtype(dtype)
-        self._value: Array | None = Array(np.array(value.data, wanted))
+        self._value: Array | None = Array(np.array(value.data, wanted, order="C"))
         self._holder: int | None = None
         self.type = self._value.type
         self.weak = False
@@ -248,7 +248,7 @@ def exclusive(taken: list[Array], i: int) -> NDArray:
     data = taken[i]._data
     # getrefcount counts its own argument: list + argument; slot + local name + argument.
     shared = sys.getrefcount(taken[i]) > 2 or sys.getrefcount(data) > 3
-    return np.array(data) if shared or not is_writable(data) else data
+    return np.array(data, order="C") if shared or not is_writable(data) else data
 
 
 def is_writable(data: NDArray) -> bool:
