@@ -18,7 +18,7 @@ from pullback.autodiff.cotangents import add, is_floating, sum_to, zeros
 from pullback.errors import DifferentiationError
 from pullback.program.builder import Builder
 from pullback.program.core import Atom, Equation, Literal, NDArray, Program, Var
-from pullback.program.primitive import Cotangents
+from pullback.program.primitive import Cotangents, Primitive
 from pullback.program.source import Origin, provenance
 from pullback.program.value import Array, Tracer, Value
 
@@ -111,7 +111,14 @@ def is_single(eqn: Equation) -> bool:
     """Whether the rules of the equation take its output bare and not in a tuple."""
     if len(eqn.outputs) != 1:
         return False
-    return not isinstance(eqn.primitive.infer(*(x.type for x in eqn.inputs)), tuple)
+    kind = type(eqn.primitive)
+    if kind not in _BARE:
+        _BARE[kind] = not isinstance(eqn.primitive.infer(*(x.type for x in eqn.inputs)), tuple)
+    return _BARE[kind]
+
+
+#: Whether a class of primitives gives its output bare when it is the only one.
+_BARE: dict[type[Primitive], bool] = {}
 
 
 @contextlib.contextmanager
