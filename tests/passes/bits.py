@@ -67,10 +67,19 @@ def _in_dtype(argument: Argument, dtype: DType) -> Argument | None:
     if isinstance(argument, ArrayType):
         return argument if argument.dtype == bool_ else argument.with_dtype(dtype)
     if isinstance(argument, Literal):
-        if dtype not in FLOATING:
-            return None
-        return Literal(next(iter(np.array([argument.value]).astype(dtype))))
+        return _literal_in_dtype(argument, dtype)
     return argument
+
+
+def _literal_in_dtype(literal: Literal, dtype: DType) -> Literal | None:
+    """The literal in another dtype of its kind; the least integer stays the least."""
+    if (dtype in FLOATING) != (literal.value.dtype in FLOATING) or dtype == bool_:
+        return None
+    value = np.array([literal.value])
+    if dtype not in FLOATING:
+        limits = np.iinfo(dtype)
+        value = value.astype(object).clip(limits.min, limits.max)
+    return Literal(next(iter(value.astype(dtype))))
 
 
 def grid(types: Sequence[ArrayType], *, exact_sums: bool) -> Iterator[tuple[NDArray, ...]]:

@@ -41,7 +41,8 @@ def _calls(x: Any) -> Any:
 def _repeated_numbers(x: Any) -> Any:
     twos = Broadcast((3,), (0,))(np.float32(2.0))
     ones = Reshape((1, 3))(Broadcast((3,), (0,))(np.float32(1.0)))
-    return [StopGradient()(x) * twos, ones, twos + twos]
+    row = Reshape((3, 1))(x)
+    return [StopGradient()(x) * twos, ones, twos + twos, Exp()(row) * row]
 
 
 def _constants(x: Any) -> Any:

@@ -21,7 +21,7 @@ from pullback.primitives.control import Call, Cond, Scan, WhileLoop
 from pullback.primitives.custom import Barrier, CustomVjp, HostCall, StopGradient
 from pullback.primitives.elementwise import Add, Mul, Neg
 from pullback.primitives.reduce import ReduceSum
-from pullback.primitives.shape import Broadcast, Iota, Transpose
+from pullback.primitives.shape import Broadcast, Iota, Reshape, Transpose
 from pullback.primitives.transcendental import Exp, Tanh
 from pullback.program.core import Equation, Literal, Program, Var
 from pullback.program.interpret import interpret
@@ -443,6 +443,42 @@ def test_repeated_variable_is_read_directly() -> None:
 
 def test_reduction_of_a_repeated_number_stays() -> None:
     program = traced("main", lambda y: ReduceSum((0,))(Broadcast((3,), (0,))(y)), SCALAR)
+
+    assert canonicalize(program) is program
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x, y: Exp()(Reshape((3, 1))(x)), ["exp", "reshape"]),
+        (lambda x, y: Reshape((1, 3))(x) * Reshape((1, 3))(y), ["mul", "reshape"]),
+        (lambda x, y: Reshape((3, 1))(x) * Reshape((3, 1))(x) * 2.0, ["mul", "mul", "reshape"]),
+        (lambda x, y: Reshape((1, 3))(x) * Broadcast((1, 3), ())(Reshape((1, 3))(y)), None),
+        (lambda x, y: Reshape((1,))(ReduceSum((0,))(x)) * 2.0, None),
+        (lambda x, y: Exp()(Reshape((3,))(x)), None),
+    ],
+    ids=["unary", "binary", "chain", "one side", "rank 0", "same shape"],
+)
+def test_unit_axes_are_added_later(function: Any, expected: list[str] | None) -> None:
+    program = traced("main", function, ROW, ROW)
+
+    rewritten = eliminate_dead(canonicalize(program))
+
+    if expected is None:
+        assert rewritten is program
+    else:
+        assert names(rewritten) == expected
+        arguments = [np.arange(3, dtype=np.float32)] * 2
+        assert same_bits(interpret(rewritten, *arguments), interpret(program, *arguments))
+
+
+def test_unit_axes_of_different_places_stay() -> None:
+    program = traced(
+        "main",
+        lambda x, y: Reshape((3, 1))(x) * Reshape((3, 1))(y),
+        ROW,
+        ArrayType((1, 3), float32),
+    )
 
     assert canonicalize(program) is program
 

@@ -164,7 +164,17 @@ def test_value_that_is_returned_is_kept() -> None:
     np.testing.assert_array_equal(first, -ONES)
 
 
-class WrongShape(Neg):
+class Faulty(Primitive):
+    """Of a name and the types of negation."""
+
+    name = "neg"
+
+    def infer(self, x: Any) -> Any:
+        """Return the operand's type."""
+        return x
+
+
+class WrongShape(Faulty):
     """A faulty rule: the shape."""
 
     def evaluate(self, *arrays: Any) -> Any:
@@ -172,7 +182,7 @@ class WrongShape(Neg):
         return np.ones((1, 3), np.float32)
 
 
-class WrongCount(Neg):
+class WrongCount(Faulty):
     """A faulty rule: the number of results."""
 
     def evaluate(self, *arrays: Any) -> Any:
@@ -180,7 +190,7 @@ class WrongCount(Neg):
         return arrays[0], arrays[0]
 
 
-class Failing(Neg):
+class Failing(Faulty):
     """A faulty rule: an exception."""
 
     def evaluate(self, *arrays: Any) -> Any:

@@ -166,7 +166,7 @@ def sum_of_scaled(x: Value, scale: Value, reduce: ReduceSum) -> Rewrite:
 )
 def dot_of_scaled(x: Value, y: Value, scale: Value, dot: Dot) -> Rewrite:
     """``dot(x * c, y) -> dot(x, y) * c`` for a ``c`` of rank 0, where the result is the smaller."""
-    if scale.shape or not x.shape or dot.dtype not in (None, x.dtype):
-        return None
     result = dot(x, y)
+    if scale.shape or not x.shape or result.dtype != x.dtype:
+        return None
     return (dot(x * scale, y), result * scale) if result.size < x.size else None

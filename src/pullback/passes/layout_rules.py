@@ -6,6 +6,7 @@ Imports ``rewrite`` and ``primitives``. Like ``rules``: a pattern and what repla
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pullback.passes.rewrite import Rewrite, make_rule, register_rule, rule
 from pullback.passes.rules import BOOL, F32, I32, constant
@@ -250,6 +251,14 @@ def _of_transposed(dot: Dot, side: int, permutation: Axes) -> Dot | None:
 
 
 MATRICES = (MATRIX, ArrayType((2, 4), float32))
+
+
+@rule(cases=[(*MATRICES, Dot(((0,), (0,)), ((), ()), float32))])
+def dot_of_own_dtype(x: Value, y: Value, dot: Dot) -> Rewrite:
+    """``dot(x, y)`` with the dtype of the operands as its dtype -> without a dtype."""
+    if dot.dtype is None or dot.dtype != x.dtype:  # None equals float64, says NumPy
+        return None
+    return dot(x, y), replace(dot, dtype=None)(x, y)
 
 
 @rule(cases=[(*MATRICES, Dot(((1,), (0,)), ((), ())), Transpose((1, 0)))])

@@ -27,6 +27,11 @@ class Instance:
         """The equation that makes the left side."""
         return self.producers[self.left]
 
+    @cached_property
+    def literals(self) -> set[Atom]:
+        """The literals that the root reads."""
+        return {atom for atom in self.root.inputs if isinstance(atom, Literal)}
+
     def leaves(self) -> Iterator[Atom]:
         """Yield the inputs and literals of the left side."""
         pending: list[Atom] = [self.left]
@@ -48,6 +53,27 @@ class Instance:
                 added[eqn.key] = eqn
                 pending += eqn.inputs
         return [added[key] for key in sorted(added)]
+
+
+def operand_kinds(eqn: Equation, producers: Mapping[Var, Equation]) -> set[type]:
+    """Return what the operands are: ``Literal``, or the primitives' classes that made them.
+
+    An equation that has not all the kinds of a pattern's root is no occurrence of the pattern: a
+    test that is much cheaper than matching.
+    """
+    kinds: set[type] = set()
+    for atom in eqn.inputs:
+        if isinstance(atom, Literal):
+            kinds.add(Literal)
+        elif atom in producers:
+            kinds.add(type(producers[atom].primitive))
+    if len(set(eqn.inputs)) < len(eqn.inputs):
+        kinds.add(Repeated)
+    return kinds
+
+
+class Repeated:
+    """The kind of an operand that is there twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +110,7 @@ class Matcher:
             {**match.primitives, wanted.primitive: eqn.primitive},
         )
         yield from self._all(pattern, wanted.inputs, eqn.inputs, match, loose)
-        if len(eqn.inputs) == 2 and eqn.primitive.has(COMMUTATIVE):
+        if eqn.primitive.has(COMMUTATIVE) and eqn.inputs[0] is not eqn.inputs[1]:
             yield from self._all(pattern, wanted.inputs, eqn.inputs[::-1], match, loose)
 
     def _all(

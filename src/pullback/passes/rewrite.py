@@ -22,7 +22,7 @@ from pullback.passes.base import (
     substitute,
     substitute_atoms,
 )
-from pullback.passes.pattern import Instance, Match, Matcher
+from pullback.passes.pattern import Instance, Match, Matcher, operand_kinds
 from pullback.program.builder import Builder
 from pullback.program.core import Atom, Equation, Literal, Program, Var
 from pullback.program.primitive import Primitive
@@ -59,6 +59,11 @@ class Rule:
             raise RegistrationError(f"rule {self.name!r}: an operand is not in its left side")
         return instance
 
+    @functools.cached_property
+    def kinds(self) -> set[type]:
+        """What the operands of an equation must be for it to be an occurrence."""
+        return operand_kinds(self.skeleton.root, self.skeleton.producers)
+
     def instance(self, arguments: Iterable[Argument]) -> Instance | None:
         """Trace both sides for these arguments; None where the rule does not hold for them."""
         return _instance(self, tuple(arguments))
@@ -78,7 +83,7 @@ class Rule:
         """Return how ``eqn`` is an occurrence of the left side, if it is."""
         for loose in matcher.matches(self.skeleton, eqn, loose=True):
             instance = self.instance(self.arguments(loose))
-            if instance is not None:
+            if instance is not None and instance.literals <= set(eqn.inputs):
                 for match in matcher.matches(instance, eqn):
                     return instance, match
         return None
@@ -89,11 +94,7 @@ def _instance(rule: Rule, arguments: tuple[Argument, ...]) -> Instance | None:
     with provenance(None, None), Builder() as b:
         try:
             sides = rule.function(*(_operand(b, a) for a in arguments))
-        except (
-            ShapeError,
-            DTypeError,
-            OverflowError,
-        ):  # the operations are not defined for these types
+        except (ShapeError, DTypeError, OverflowError):  # not defined for these types
             return None
         if sides is None:
             return None
@@ -228,10 +229,15 @@ class _Sweep:
             pending += reversed(self.rewrite(eqn, rule, instance, match))
 
     def occurrence(self, eqn: Equation) -> tuple[Rule, Instance, Match] | None:
-        for rule in self.by_root.get(type(eqn.primitive), ()):
-            found = rule.occurrence(self.matcher, eqn)
-            if found is not None:
-                return rule, *found
+        rules = self.by_root.get(type(eqn.primitive))
+        if rules is None:
+            return None
+        kinds = operand_kinds(eqn, self.definitions)
+        for rule in rules:
+            if rule.kinds <= kinds:
+                found = rule.occurrence(self.matcher, eqn)
+                if found is not None:
+                    return rule, *found
         return None
 
     def rewrite(

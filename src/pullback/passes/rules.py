@@ -132,6 +132,23 @@ def multiply_negated(x: Value, y: Value) -> Rewrite:
     return (-x) * (-y), x * y
 
 
+def negated(c: Array) -> Value:
+    """Return ``-c``; the least integer wraps."""
+    return Array((-c.data.reshape(1)).reshape(()))
+
+
+@rule(cases=[(F32, Literal(np.float32(3.0))), (I32, Literal(np.int32(-(2**31))))])
+def negate_scaled(x: Value, c: Array) -> Rewrite:
+    """``-(x * c) -> x * -c``."""
+    return -(x * c), x * negated(c)
+
+
+@rule(cases=[(F32, Literal(np.float32(3.0))), (I32, Literal(np.int32(-(2**31))))])
+def scale_negated(x: Value, c: Array) -> Rewrite:
+    """``(-x) * c -> x * -c``."""
+    return (-x) * c, x * negated(c)
+
+
 @rule()
 def divide_negated(x: Value, y: Value) -> Rewrite:
     """``(-x) / (-y) -> x / y``, floating: the least integer is its own negative."""
