@@ -251,7 +251,14 @@ def while_loop(
     return structure.unflatten(results)
 
 
-def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:
+def fori_loop(
+    lower: Any,
+    upper: Any,
+    body_fun: Callable[[Any, Any], Any],
+    init_val: Any,
+    *,
+    unroll: int | bool = 1,
+) -> Any:
     """Apply ``val = body_fun(i, val)`` for ``i`` from ``lower`` to ``upper - 1``.
 
     Args:
@@ -259,8 +266,10 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
         upper: Integer scalar ``[]``.
         body_fun: Returns the next value, of the structure and types of ``init_val``.
         init_val: Tree of arrays.
+        unroll: As in ``scan``; only for bounds that have values. Static.
 
     Raises:
+        ValueError: ``unroll`` is given and a bound is traced.
         ShapeError: a bound has axes, or ``body_fun`` changes the shape of a leaf.
         DTypeError: a bound is no integer, or ``body_fun`` changes the dtype of a leaf.
         TreeError: ``body_fun`` changes the structure.
@@ -278,8 +287,10 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
             i, value = carry
             return (i + 1, body_fun(i, value)), None
 
-        (_, final), _ = _scan(names, step, (start, init_val), None, length, False, 1)
+        (_, final), _ = _scan(names, step, (start, init_val), None, length, False, unroll)
         return final
+    if unroll != 1:
+        raise ValueError("fori_loop: only a loop whose bounds have values can be unrolled")
     if start.dtype != stop.dtype and not (start.weak or stop.weak):
         raise DTypeError(f"fori_loop: the bounds are {start.type} and {stop.type}, expected one")
     if start.weak:

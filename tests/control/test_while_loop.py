@@ -108,6 +108,15 @@ def test_fori_loop_with_traced_bounds():
     check_equal(program(np.int32(3), np.float64(1.5)), np.float64(16.0))
 
 
+def test_fori_loop_unrolled():
+    program = staged(lambda x: fori_loop(0, 3, lambda i, y: y * 2.0 + i, x, unroll=True), 1.5)
+
+    assert count(program, "scan") == 0
+    check_equal(program(np.float64(1.5)), np.float64(16.0))
+    with pytest.raises(ValueError, match="bounds have values can be unrolled"):
+        staged(lambda n: fori_loop(0, n, lambda i, y: y, 0, unroll=2), np.int32(3))
+
+
 def test_fori_loop_bounds_of_one_dtype():
     with pytest.raises(DTypeError, match=r"bounds are i64\[\] and i32\[\]"):
         staged(lambda n: fori_loop(np.int64(0), n, lambda i, y: y, 0), np.int32(3))
