@@ -32,7 +32,9 @@ class GradientTape:
 
     Arrays are told apart by identity: watch the very array that the operations use. Tapes nest;
     what an inner tape's ``gradient`` computes inside an outer tape's block can be differentiated
-    again. A tape works in eager mode and inside ``jit`` alike, but not across the border.
+    again. A tape works in eager mode and inside ``jit`` alike. A ``jit`` function or a loop that is
+    called in the block is one operation to it: of a variable that is assigned inside, it watches
+    what the variable held at the beginning.
 
     Example:
         >>> x = pb.asarray(3.0)

@@ -24,10 +24,11 @@ class Recording:
     """The equations that were applied, while it was active, to what it watches.
 
     >>> recording = Recording()
-    >>> x = recording.watch_copy(x)
+    >>> x = recording.watch_copy(as_value(3.0))
     >>> with recording:
-    ...     y = f(x)
-    >>> recording.backward([(y, ones(y.type))], [x])
+    ...     y = x * x
+    >>> recording.backward([(y, as_value(1.0))], [x])
+    [Array(6., f32)]
 
     Values are told apart by identity. They are kept alive as long as the recording.
     """
