@@ -23,7 +23,7 @@ from pullback.backend.llvm.emit import (
 CACHE_LINE_BYTES = 64
 #: Metadata from this number on is ours.
 ROLLED = 700_000
-#: How many terms of k ahead a packing tile asks for lines of B.
+#: How many terms of k ahead a packing tile asks for memory.
 PREFETCH_TERMS = 32
 #: Linkage of shared functions: not ``internal``, lest LLVM makes copies for constant arguments.
 LOCAL = "linkonce_odr hidden"
@@ -234,10 +234,9 @@ _OUTER_ARGUMENTS = [
     ("ptr", "c"),
     ("i64", "k"),
     ("i1", "first"),
-    ("ptr", "packed"),
-    ("i64", "packed_step"),
-    ("ptr", "ahead"),
-    ("i64", "ahead_step"),
+    ("ptr", "other"),
+    ("i64", "other_bytes"),
+    ("i64", "other_step"),
 ]
 
 
@@ -247,16 +246,17 @@ def outer_tile(module: Module, tile: OuterTile) -> str:
     Arguments: A's pointer and element strides along rows (unless the tile's own ``a_row`` fixes
     it) and k; B's pointer and element stride along k, its columns being contiguous; the number of
     valid lanes of the last vector (masked tiles); C, ``rows`` x ``vectors * lanes`` accumulators,
-    dense; the number of terms; whether C starts from zero; where a packing tile leaves a copy of
-    B, and the copy's element stride along k; memory to prefetch, and its byte stride along k. The
-    sum of each element is one chain in the order of k.
+    dense; the number of terms; whether C starts from zero; then, for a packing tile, where it
+    leaves a copy of B (element stride along k ``other_step``), for the others memory to prefetch
+    with each term (byte stride ``other_bytes``). The sum of each element of C is one chain in the
+    order of k.
     """
     return define_once(module, tile.name, lambda: _write_outer_tile(module, tile))
 
 
 def _write_outer_tile(module: Module, tile: OuterTile) -> None:
     f = Function(module, tile.name, "void", _OUTER_ARGUMENTS, linkage=LOCAL, attributes=SHARED)
-    a, a_row, a_step, b, b_step, valid, c, k, first, packed, packed_step, ahead, ahead_step = f.args
+    a, a_row, a_step, b, b_step, valid, c, k, first, other, other_bytes, other_step = f.args
     a_row = a_row if tile.a_row is None else i64(tile.a_row)
     mask = f.lane_mask(valid, tile.lanes) if tile.masked else None
     places = [f.gep(tile.a.accumulate, c, i * tile.lanes) for i in range(tile.rows * tile.vectors)]
@@ -264,39 +264,30 @@ def _write_outer_tile(module: Module, tile: OuterTile) -> None:
     with f.when(f.compare("eq", first, V("i1", "false"))):
         for slot, place in zip(sums, places, strict=True):
             f.store(f.load(tile.type, place), slot)
-    cursors = [
-        _Cursor(f.alloca("ptr", pointer), element, step)
-        for pointer, element, step in (
-            (a, tile.a.memory, a_step),
-            (b, tile.b.memory, b_step),
-            (packed, tile.a.accumulate, packed_step),
-            (ahead, "i8", ahead_step),
-        )
-    ]
-    distance = f.mul(b_step, i64(PREFETCH_TERMS))
-    offsets = [f.mul(a_row, i64(r)) for r in range(tile.rows)]
+    # Pointers and an index, not one pointer and offsets: LLVM would walk from row to row.
+    rows = [f.gep(tile.a.memory, a, f.mul(a_row, i64(r))) for r in range(tile.rows)]
+    a_slot, b_slot, other_slot = f.alloca("i64", i64(0)), f.alloca("ptr", b), f.alloca("ptr", other)
+    ahead = f.mul(b_step, i64(PREFETCH_TERMS))
     with rolled_loop(f, 0, k):
-        a_now, b_now, packed_now, ahead_now = (f.load("ptr", x.slot) for x in cursors)
-        columns = _load_columns(f, tile, b_now, mask)
+        a_at, b_at, other_at = (
+            f.load("i64", a_slot),
+            f.load("ptr", b_slot),
+            f.load("ptr", other_slot),
+        )
+        columns = _load_columns(f, tile, b_at, mask)
         if tile.packs:
-            _leave_copy(f, tile, columns, packed_now, f.gep(tile.b.memory, b_now, distance))
-        prefetch(f, ahead_now)
-        _outer_step(f, tile, [f.gep(tile.a.memory, a_now, x) for x in offsets], columns, sums)
-        for x in cursors:
-            f.store(f.gep(x.element, f.load("ptr", x.slot), x.step), x.slot)
+            _leave_copy(f, tile, columns, other_at, f.gep(tile.b.memory, b_at, ahead))
+            f.store(f.gep(tile.a.accumulate, other_at, other_step), other_slot)
+        else:
+            prefetch(f, other_at)
+            f.store(f.gep("i8", other_at, other_bytes), other_slot)
+        _outer_step(f, tile, [f.gep(tile.a.memory, x, a_at) for x in rows], columns, sums)
+        f.store(f.add(a_at, a_step), a_slot)
+        f.store(f.gep(tile.b.memory, b_at, b_step), b_slot)
     for slot, place in zip(sums, places, strict=True):
         f.store(f.load(tile.type, slot), place)
     f.ret()
     f.finish()
-
-
-@dataclass(frozen=True)
-class _Cursor:
-    """A pointer that advances with every term of k."""
-
-    slot: V
-    element: str
-    step: V
 
 
 def _load_columns(f: Function, tile: OuterTile, b: V, mask: V | None) -> list[V]:

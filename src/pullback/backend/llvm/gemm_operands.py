@@ -1,0 +1,259 @@
+"""Where a contraction's operands lie, in memory and packed, and how blocks of them are packed.
+
+Imports ``emit`` and the parts ``gemm_schedule``, ``gemm_tile``, ``gemm_pack``. Start reading at
+``Operands``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pullback.backend.llvm.emit import Function, V, element_bytes, vector_type
+from pullback.backend.llvm.gemm_pack import (
+    Lines,
+    Source,
+    call_line_copy,
+    call_transposition,
+    write_line_copy,
+    write_transposition,
+)
+from pullback.backend.llvm.gemm_schedule import ContractionSpec, Schedule
+from pullback.backend.llvm.gemm_tile import CACHE_LINE_BYTES, Element, i64
+
+#: load(f, batch, x, y, lanes, mask) -> value: a fused operand's element (b, x, y) and its lanes.
+Load = Callable[[Function, V, V, V, int, V | None], V]
+
+#: Elements past the end of a scratch region that a whole vector may touch.
+SLACK = 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A thread's scratch: packed A, packed B, accumulators. Offsets in bytes."""
+
+    a_line: int
+    b_offset: int
+    b_panel: int
+    c_offset: int
+    c_tile: int
+    total: int
+
+
+def scratch_layout(spec: ContractionSpec, plan: Schedule) -> Layout:
+    """Lay out the scratch of an (already transposed, if swapped) contraction."""
+    size = element_bytes(spec.accumulate)
+    a_elements, a_line = 0, 0
+    if plan.pack_a == "along k":
+        a_line = _unaliased(plan.k_block, size)
+        a_elements = plan.block_rows * a_line + SLACK
+    elif plan.pack_a == "along rows":
+        a_line = _unaliased(plan.block_rows, size)
+        a_elements = plan.k_block * a_line + SLACK
+    depth = (spec.k if plan.resident else plan.k_block) if plan.pack_b != "no" else 0
+    b_panel = depth * plan.panel
+    b_offset = _aligned(a_elements * size)
+    c_offset = b_offset + _aligned((plan.block_panels * b_panel + SLACK) * size)
+    c_tile = plan.rows * plan.panel
+    tiles = 1
+    if plan.k_blocks > 1:
+        tiles = plan.block_panels * (plan.block_rows // plan.rows)
+    total = c_offset + _aligned((tiles * c_tile + SLACK) * size)
+    return Layout(a_line, b_offset, b_panel, c_offset, c_tile, total)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // CACHE_LINE_BYTES) * CACHE_LINE_BYTES
+
+
+def _unaliased(length: int, size: int) -> int:
+    """A line length of whole cache lines, an odd number of them, that holds ``length``."""
+    lines = -(-length * size // CACHE_LINE_BYTES)
+    return (lines | 1) * CACHE_LINE_BYTES // size
+
+
+@dataclass(frozen=True)
+class Block:
+    """A row block x column block of one batch element: values of the code being written."""
+
+    batch: V
+    first_tile: V
+    last_tile: V
+    first_panel: V
+    last_panel: V
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The terms of k of one K block.
+
+    Attributes:
+        start: First term.
+        length: Number of terms.
+        first: Whether sums start from zero.
+        last: Whether sums are results after it; None: always.
+        fresh: Whether B's columns are yet to be packed.
+    """
+
+    start: V
+    length: V
+    first: V
+    last: V | None
+    fresh: V
+
+
+class Operands:
+    """Addresses and packing of one contraction's operands, for the code being written."""
+
+    def __init__(
+        self,
+        f: Function,
+        spec: ContractionSpec,
+        plan: Schedule,
+        pointers: tuple[V, V, V],
+        loads: tuple[Load | None, Load | None],
+    ) -> None:
+        self.f, self.spec, self.plan = f, spec, plan
+        self.a, self.b, self.scratch = pointers
+        self._load_a, self._load_b = loads
+        self.layout = scratch_layout(spec, plan)
+        half = spec.target.has_half
+        self.memory_a = Element(spec.a.dtype, spec.a.signed, spec.accumulate, half)
+        self.memory_b = Element(spec.b.dtype, spec.b.signed, spec.accumulate, half)
+        self._packed = Element(spec.accumulate, True, spec.accumulate, half)
+
+    # --- places ----------------------------------------------------------------------------------
+    @property
+    def element_a(self) -> Element:
+        """A's elements as tiles read them."""
+        return self.memory_a if self.plan.pack_a == "no" else self._packed
+
+    @property
+    def element_b(self) -> Element:
+        """B's elements as tiles read them."""
+        return self.memory_b if self.plan.pack_b == "no" else self._packed
+
+    @property
+    def a_strides(self) -> tuple[int, int]:
+        """Element strides along rows and k of A as tiles read it."""
+        line = self.layout.a_line
+        if self.plan.pack_a == "no":
+            return self.spec.a.strides[1:]
+        return (1, line) if self.plan.pack_a == "along rows" else (line, 1)
+
+    def row(self, tile: V) -> V:
+        """First row of a tile: the last tile ends with the result's last row."""
+        row = self.f.mul(tile, i64(self.plan.rows))
+        if self.plan.rows * self.plan.row_tiles == self.spec.m:
+            return row
+        return self.f.intrinsic("smin", row, i64(self.spec.m - self.plan.rows))
+
+    def column(self, panel: V) -> V:
+        """First column of a panel."""
+        return self.f.mul(panel, i64(self.plan.panel))
+
+    def a_place(self, block: Block, part: Slice, row: V) -> V:
+        """Where tiles find A's element (row, start of the K block)."""
+        f, spec = self.f, self.spec
+        if self.plan.pack_a == "no":
+            return self._address(
+                self.memory_a, self.a, spec.a.strides, block.batch, row, part.start
+            )
+        row = f.sub(row, self.row(block.first_tile))
+        return f.gep(spec.accumulate, self.scratch, f.mul(row, i64(self.a_strides[0])))
+
+    def b_memory(self, batch: V, p: V, column: V) -> V:
+        """Where B's element (p, column) lies in memory."""
+        return self._address(self.memory_b, self.b, self.spec.b.strides, batch, p, column)
+
+    def b_packed(self, start: V, panel_in_block: V) -> V:
+        """Where the packed panel's line of the term ``start`` begins."""
+        f = self.f
+        to = f.gep("i8", self.scratch, self.layout.b_offset)
+        offset = f.mul(panel_in_block, i64(self.layout.b_panel))
+        if self.plan.resident:
+            offset = f.add(offset, f.mul(start, i64(self.plan.panel)))
+        return f.gep(self.spec.accumulate, to, offset)
+
+    def _address(self, element: Element, pointer: V, strides: tuple[int, int, int], *index: V) -> V:
+        f, offset = self.f, i64(0)
+        for stride, at in zip(strides, index, strict=True):
+            if stride and at.text != "0":
+                offset = f.add(offset, f.mul(at, i64(stride)))
+        return f.gep(element.memory, pointer, offset)
+
+    # --- packing A -------------------------------------------------------------------------------
+    def pack_a(self, block: Block, part: Slice) -> None:
+        """Pack the row block's terms of one K block."""
+        f, spec = self.f, self.spec
+        along_rows = self.plan.pack_a == "along rows"
+        first_row = self.row(block.first_tile)
+        rows = f.add(self.row(f.sub(block.last_tile, i64(1))), i64(self.plan.rows))
+        rows = f.sub(rows, first_row)
+        count, length = (part.length, rows) if along_rows else (rows, part.length)
+        lines = Lines(count, length, i64(self.layout.a_line))
+        if spec.fused_a:
+
+            def read(g: Function, line: V, at: V, lanes: int, mask: V | None) -> V:
+                i, p = (at, line) if along_rows else (line, at)
+                i, p = g.add(first_row, i), g.add(part.start, p)
+                return self._fused(self._load_a, block.batch, i, p, lanes, mask)
+
+            write_line_copy(f, 16, read, spec.accumulate, self.scratch, lines)
+            return
+        row_stride, k_stride = spec.a.strides[1:]
+        strides = (k_stride, row_stride) if along_rows else (row_stride, k_stride)
+        where = (block.batch, first_row, part.start)
+        base = self._address(self.memory_a, self.a, spec.a.strides, *where)
+        lanes = 16 if strides[1] == 1 else 1
+        call_line_copy(f, lanes, self.memory_a, base, self.scratch, lines, strides)
+
+    # --- packing B -------------------------------------------------------------------------------
+    def pack_panel(self, block: Block, part: Slice, panel: V) -> None:
+        """Pack a panel's terms of one K block."""
+        f, spec, plan = self.f, self.spec, self.plan
+        column = self.column(panel)
+        columns = f.intrinsic("smin", f.sub(i64(spec.n), column), i64(plan.panel))
+        to = self.b_packed(part.start, f.sub(panel, block.first_panel))
+
+        def read(g: Function, p: V, j: V, lanes: int, mask: V | None) -> V:
+            p, j = g.add(part.start, p), g.add(column, j)
+            return self._fused(self._load_b, block.batch, p, j, lanes, mask)
+
+        base = self.b_memory(block.batch, part.start, column)
+        if plan.pack_b == "transpose":
+            self._transpose(base, to, Lines(columns, part.length, i64(plan.panel)), read)
+            return
+        lanes = plan.lanes if plan.pack_b == "copy" else 1
+        lines = Lines(part.length, columns, i64(plan.panel))
+        if spec.fused_b:
+            write_line_copy(f, lanes, read, spec.accumulate, to, lines)
+        else:
+            call_line_copy(f, lanes, self.memory_b, base, to, lines, spec.b.strides[1:])
+
+    def _transpose(self, base: V, to: V, lines: Lines, read: Source) -> None:
+        """Transpose by squares as large as a register holds lanes, and K blocks terms."""
+        f, spec, plan = self.f, self.spec, self.plan
+        most = spec.target.vector_bytes // element_bytes(spec.accumulate)
+        shortest = spec.k - (plan.k_blocks - 1) * plan.k_block
+        side = min(most, plan.lanes, 1 << (shortest.bit_length() - 1))
+        if not spec.fused_b:
+            call_transposition(f, side, self.memory_b, base, to, lines, spec.b.strides[2])
+            return
+
+        def turned(g: Function, j: V, p: V, lanes: int, mask: V | None) -> V:
+            return read(g, p, j, lanes, mask)
+
+        write_transposition(f, side, turned, spec.accumulate, to, lines)
+
+    def _fused(self, load: Load | None, batch: V, x: V, y: V, lanes: int, mask: V | None) -> V:
+        """Elements of a fused operand, of the type that was asked for."""
+        if load is None:
+            raise TypeError("a fused operand needs its callback load_a / load_b")
+        value = load(self.f, batch, x, y, lanes, mask)
+        expected = vector_type(lanes, self.spec.accumulate)
+        if value.type != expected:
+            raise TypeError(
+                f"a fused operand's callback returned {value.type}, expected {expected}"
+            )
+        return value
