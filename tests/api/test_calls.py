@@ -62,7 +62,7 @@ def test_what_cannot_be_differentiated_is_recorded_all_the_same():
     call = recorded_call(program_of(loop, ()), "strict", (True,))
 
     assert call.residual is None
-    (out,) = call.evaluate(np.float64(3))
+    (out,) = call.evaluate(np.asarray(3.0))
     assert float(out) == 12.0
     x = as_value(np.float64(3))
     with pytest.raises(DifferentiationError, match="scan"):

@@ -109,6 +109,13 @@ def test_empty_and_rank_0_arrays():
     assert (a.shape, float(b)) == ((0, 3), 8.0)
 
 
+def test_arrays_made_of_numpy_scalars():
+    f = pb.jit(lambda x: x + 1)
+
+    assert float(f(Array(np.float32(2)))) == 3.0
+    assert isinstance(Array(np.float32(2)).data, np.ndarray)
+
+
 def test_non_contiguous_and_read_only_arguments():
     x = np.arange(12, dtype=np.float32).reshape(3, 4)
     locked = x.copy()

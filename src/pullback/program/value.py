@@ -259,8 +259,9 @@ class Array(Value):
     __slots__ = ("_data",)
 
     def __init__(self, data: NDArray, *, weak: bool = False) -> None:
-        self._data = data
-        self.type = type_of(data)
+        # Compiled code reads the array object itself: a NumPy scalar must not get there.
+        self._data: NDArray = np.asarray(data)
+        self.type = type_of(self._data)
         self.weak = weak
 
     @property
