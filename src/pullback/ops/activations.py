@@ -226,8 +226,10 @@ def softplus(x: ArrayLike, /) -> Value:
         Array([0.000000e+00, 6.931472e-01, 1.000000e+04], f32)
     """
     value = as_floating(x)
-    tail = Log1p()(Exp()(operators.negative(operators.abs_(value))))
-    return operators.add(operators.maximum(value, 0.0), tail)
+    # Selections in place of abs and max: their derivatives are right at 0, of every order.
+    above = operators.greater(value, 0)
+    tail = Log1p()(Exp()(operators.where(above, operators.negative(value), value)))
+    return operators.add(operators.where(above, value, 0), tail)
 
 
 def log_sigmoid(x: ArrayLike, /) -> Value:

@@ -17,6 +17,7 @@ from pullback.ops.arguments import (
     normalize_axis,
     require_dtype,
 )
+from pullback.ops.elementwise import clip
 from pullback.primitives import operators
 from pullback.primitives.reduce import ReduceSum
 from pullback.program.value import Value
@@ -167,7 +168,7 @@ def huber(predictions: ArrayLike, targets: ArrayLike, /, delta: float = 1.0) -> 
         Array([0.125, 2.5  ], f32)
     """
     x, y = operators.promote_operands(as_array(predictions), as_array(targets), floating=True)
-    size = operators.abs_(operators.subtract(x, y))
-    near = operators.minimum(size, delta)
-    half_square = operators.multiply(operators.multiply(near, near), 0.5)
-    return operators.add(half_square, operators.multiply(operators.subtract(size, near), delta))
+    error = operators.subtract(x, y)
+    bounded = clip(error, -delta, delta)
+    half = operators.multiply(bounded, 0.5)
+    return operators.multiply(bounded, operators.subtract(error, half))
