@@ -169,9 +169,9 @@ def gelu(x: ArrayLike, /, approximate: bool = True) -> Value:
         tail = Erfc()(strong(operators.multiply(value, -math.sqrt(0.5))))
         return operators.multiply(operators.multiply(value, 0.5), tail)
     cubic = operators.add(1.0, operators.multiply(operators.multiply(value, value), 0.044715))
-    inner = operators.multiply(operators.multiply(value, cubic), math.sqrt(2.0 / math.pi))
-    share = operators.multiply(operators.add(1.0, Tanh()(inner)), 0.5)
-    return operators.multiply(value, share)
+    # (1 + tanh(u)) / 2 = sigmoid(2 u), in which nothing cancels far below 0.
+    doubled = operators.multiply(operators.multiply(value, cubic), math.sqrt(8.0 / math.pi))
+    return operators.multiply(value, sigmoid(doubled))
 
 
 def sigmoid(x: ArrayLike, /) -> Value:
