@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import os
+import signal
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -552,6 +555,38 @@ def test_variables_through_scan_and_cond():
     assert float(v) == 70.0
     f(0)
     assert float(v) == 76.0
+
+
+def test_an_interrupted_program_leaves_variables_at_one_step():
+    once, twice = pb.Variable(np.zeros(100, np.int32)), pb.Variable(np.zeros(100, np.int32))
+    seen = once.value  # so that the program works in a copy
+
+    @pb.jit
+    def long(x):
+        def body(c, _):
+            once.assign_add(1)
+            twice.assign_add(2)
+            return c + x, None
+
+        return pb.scan(body, x, None, length=2_000_000_000)[0]
+
+    def interrupt() -> None:
+        while once._value is not None:  # compiling; a program that runs has taken it
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        long(np.zeros(100, np.int32))
+
+    thread.join(1)
+    steps = int(once[0])
+    assert steps > 0
+    assert once.tolist() == [steps] * 100
+    assert twice.tolist() == [2 * steps] * 100
+    assert seen.tolist() == [0] * 100
 
 
 # Inside other transformations
