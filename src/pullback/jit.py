@@ -71,7 +71,8 @@ def jit(
             where a tracer has none.
         ConfigurationError: an option names an argument that ``f`` does not have.
 
-    Differentiation: like ``f``. Inside a traced function a call is traced on.
+    Differentiation: like ``f``. Inside a traced function a call is traced on; under a tape, or in
+    eager ``grad``, it is one operation, whose residuals are kept, and nothing is donated.
     Cost: a call of a compiled function takes a few microseconds beside the program's own time.
 
     Example:
