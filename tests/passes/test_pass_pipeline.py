@@ -315,7 +315,7 @@ def test_rule_of_a_name_that_is_taken_is_refused() -> None:
 
 
 def test_rule_without_annotations_is_refused() -> None:
-    def unknown(x) -> Rewrite:  # type: ignore[no-untyped-def]
+    def unknown(x) -> Rewrite:
         return x * 1, x
 
     with pytest.raises(RegistrationError, match="annotate parameters Value, Array or"):

@@ -73,6 +73,18 @@ def test_strict_pipeline_changes_no_bit(case: tuple[Program, tuple[NDArray, ...]
 
 @given(case=CASES)
 @settings(max_examples=60)
+def test_fast_pipeline_keeps_types(case: tuple[Program, tuple[NDArray, ...]]) -> None:
+    """Of the values nothing is promised where they are special; rules are tested on others."""
+    program, _ = case
+
+    rewritten, _ = run_pipeline(program, numerics="fast", verify_between=True)
+
+    assert rewritten.input_types == program.input_types
+    assert rewritten.output_types == program.output_types
+
+
+@given(case=CASES)
+@settings(max_examples=60)
 def test_pipeline_comes_to_rest(case: tuple[Program, tuple[NDArray, ...]]) -> None:
     """After a few runs nothing changes any more, and passes return the same object then."""
     program, _ = case

@@ -244,7 +244,7 @@ FALSE_RULES = [
 
 
 @pytest.mark.parametrize("function", FALSE_RULES, ids=lambda f: f.__name__)
-def test_false_rule_is_caught(function) -> None:  # type: ignore[no-untyped-def]
+def test_false_rule_is_caught(function) -> None:
     assert find_difference(make_rule(function)) is not None
 
 

@@ -26,7 +26,7 @@ from pullback.program.verify import verify
 Numerics = Literal["strict", "fast"]
 
 PIPELINE: Final[tuple[Pass, ...]] = (
-    merge_scans,
+    merge_scans,  # first: it knows programs by identity, and other passes make new ones
     inline_calls,
     eliminate_dead,
     canonicalize,
@@ -34,8 +34,10 @@ PIPELINE: Final[tuple[Pass, ...]] = (
     simplify,
     reassociate,
     eliminate_common_subexpressions,
+    canonicalize,  # again: what is simpler and shared gives these more to do
     fold_constants,
     simplify,
+    eliminate_common_subexpressions,
     eliminate_dead,
 )
 
