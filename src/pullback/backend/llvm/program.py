@@ -1,8 +1,7 @@
 """Writes the whole program as one SPMD function: every thread walks the same steps.
 
 ``void main(ptr context, i64 thread, i64 threads, ptr barrier)``. A thread takes its share of each
-kernel's tasks. A barrier stands only where a step touches memory that another thread may have
-written or may still read since the last barrier.
+kernel's tasks. Where they wait for each other is planned in ``kernels.barriers``.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from pullback.backend.llvm.loops import (
 from pullback.backend.llvm.scalar import memory_type
 from pullback.backend.llvm.target import Target
 from pullback.backend.llvm.threads import emit_barrier
+from pullback.kernels.barriers import plan_barriers
 from pullback.kernels.core import (
     Block,
     BranchStep,
@@ -30,17 +30,18 @@ from pullback.kernels.core import (
     LoopKernel,
     LoopStep,
     PrefixKernel,
-    Space,
     Step,
     Storage,
     WhileStep,
 )
-from pullback.kernels.memory import access_of
 from pullback.kernels.schedule import Lowered
 
 #: Slots of the context before the buffers' pointers.
 ABORT, HOST, ARENA, SCRATCH, STOP, PROFILE = range(6)
 FIRST_BUFFER = 6
+#: Loops nested deeper than this don't poll. The context's ``STOP`` slot has two words for each
+#: depth, and first two for host calls.
+POLLED_DEPTH = 32
 #: Bytes of a thread's scratch are rounded up to this, so that threads never share a cache line.
 SCRATCH_ROUND = 4096
 
@@ -52,27 +53,6 @@ class KernelFunction:
     name: str
     buffers: tuple[Buffer, ...]
     tasks: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hazard:
-    """An access since the last barrier: of a buffer or arena bytes, by one or all threads."""
-
-    space: object
-    start: int
-    stop: int
-    writes: bool
-    alone: bool  # by thread 0 only
-
-    def clashes(self, other: Hazard) -> bool:
-        """Whether the two accesses need a barrier between them."""
-        return (
-            self.space is other.space
-            and self.start < other.stop
-            and other.start < self.stop
-            and (self.writes or other.writes)
-            and not (self.alone and other.alone)
-        )
 
 
 @dataclass
@@ -154,10 +134,10 @@ class _Main:
         self.context, self.thread, self.threads, self.barrier = self.f.args
         self.pointers: list[dict[Buffer, V]] = [{}]
         self.counters: dict[object, V] = {}
-        self.hazards: list[Hazard] = []
+        self.barriers = plan_barriers(
+            program.lowered.block, lambda kernel: program.functions[kernel].tasks
+        )
         self.exit = "exit"
-        self.dry = False
-        self.barriers = 0
 
     def write(self) -> None:
         f = self.f
@@ -178,6 +158,8 @@ class _Main:
         size = V("i64", str(self.program.scratch_bytes))
         self.scratch = f.gep("i8", scratch, f.mul(self.thread, size))
         self.is_first = f.compare("eq", self.thread, V("i64", "0"))
+        #: Which of two words the next host call writes; each thread counts for itself.
+        self.turn = f.alloca("i64", V("i64", "0"))
         for buffer in self.slots:
             if buffer.base is None:
                 self.pointers[0][buffer] = self._slot(self.slots[buffer])
@@ -217,30 +199,11 @@ class _Main:
             memory_type(stored.buffer.dtype), self._pointer(stored.buffer), stored.offset
         )
 
-    # --- barriers --------------------------------------------------------------------------------
-    def _hazard(self, buffer: Buffer, *, writes: bool, alone: bool) -> Hazard:
-        root = buffer.root
-        if root.space is Space.ARENA:
-            return Hazard(Space.ARENA, root.position, root.position + root.nbytes, writes, alone)
-        return Hazard(root, 0, 1, writes, alone)
-
-    def _access(self, reads: set[Buffer], writes: set[Buffer], *, alone: bool) -> None:
-        """Note accesses of the next step, after a barrier if an earlier one clashes."""
-        new = [self._hazard(b, writes=False, alone=alone) for b in reads]
-        new += [self._hazard(b, writes=True, alone=alone) for b in writes]
-        if any(old.clashes(h) for old in self.hazards for h in new):
-            self._barrier()
-        self.hazards.extend(h for h in new if h not in self.hazards)
-
-    def _barrier(self) -> None:
-        self.hazards.clear()
-        self.barriers += 1
-        if not self.dry:
-            emit_barrier(self.f, self.barrier, self.thread, self.threads)
-
     # --- steps -----------------------------------------------------------------------------------
     def _block(self, block: Block) -> None:
         for step in block.steps:
+            if step in self.barriers.before:
+                self._barrier()
             if isinstance(step, LoopStep):
                 self._loop(step)
             elif isinstance(step, BranchStep):
@@ -252,20 +215,18 @@ class _Main:
             else:
                 self._kernel(step)
 
+    def _barrier(self) -> None:
+        emit_barrier(self.f, self.barrier, self.thread, self.threads)
+
     def _kernel(self, step: Kernel) -> None:
         function = self.program.functions[step]
         if function.tasks == 0:
-            return
-        access = access_of(step)
-        alone = function.tasks == 1
-        self._access(set(access.reads), set(access.writes), alone=alone)
-        if self.dry:
             return
         f = self.f
         pointers = [self._pointer(b) for b in function.buffers]
         tasks = V("i64", str(function.tasks))
         start = self._clock() if self.program.profile else None
-        if alone:
+        if function.tasks == 1:
             with f.when(self.is_first):
                 self._call(function, pointers, V("i64", "0"), tasks)
             self._note_time(start, step)
@@ -296,60 +257,53 @@ class _Main:
         self.f.raw(f"call void @{function.name}({arguments})")
 
     def _host(self, step: HostStep) -> None:
-        reads, writes = {s.buffer for s in step.inputs}, {s.buffer for s in step.outputs}
-        self._access(reads, writes, alone=True)
-        if self.dry:
-            return
+        """Call Python on thread 0; when that failed, all threads leave.
+
+        A failure sets the abort flag, but so may Ctrl-C at any time: that all see the same, thread
+        0 copies it to one of two words in turn, which nobody still reads.
+        """
         f = self.f
         places = [*step.inputs, *step.outputs]
         table = f.alloca(f"[{max(len(places), 1)} x ptr]")
         for i, place in enumerate(places):
             f.store(self._address(place), f.gep("ptr", table, i))
+        turn = f.load("i64", self.turn)
+        f.store(f.binary("xor", turn, V("i64", "1")), self.turn)
+        word = f.gep("i32", self.stop_words, turn)
         with f.when(self.is_first):
-            callback = self.host
-            f.raw(f"call void {callback.text}(i64 {step.number}, {table})")
-        self._leave_if_aborted_by_host()
-
-    def _leave_if_aborted_by_host(self) -> None:
-        """A host call that failed sets the abort flag; all threads must see it and leave."""
+            f.raw(f"call void {self.host.text}(i64 {step.number}, {table})")
+            f.store(f.emit("i32", f"load volatile i32, {self.abort}, align 4"), word)
         self._barrier()
-        flag = self.f.load("i32", self.abort)
-        proceed = self.f.label("proceed")
-        self.f.branch_if(self.f.compare("ne", flag, V("i32", "0")), self.exit, proceed)
-        self.f.start(proceed)
+        self._leave_if(f.compare("ne", f.load("i32", word), V("i32", "0")))
 
-    def _repeat(self, body: Block) -> None:
-        """Find the accesses at the end of an iteration, so that the next one starts from them."""
-        outer_dry, barriers, before = self.dry, self.barriers, list(self.hazards)
-        self.dry = True
-        self._block(body)
-        self.dry, self.barriers = outer_dry, barriers
-        self.hazards += [h for h in before if h not in self.hazards]
+    def _leave_if(self, condition: V) -> None:
+        """End the program; the condition must be the same for all threads."""
+        proceed = self.f.label("proceed")
+        self.f.branch_if(condition, self.exit, proceed)
+        self.f.start(proceed)
 
     def _loop(self, step: LoopStep) -> None:
         if step.counter.extent == 0:
             return
-        self._repeat(step.body)
-        if self.dry:
-            return
-        f = self.f
         self.pointers.append({})
-        with f.loop(0, step.counter.extent, hint="step") as i:
+        with self.f.loop(0, step.counter.extent, hint="step") as i:
+            self._poll(i)
             self.counters[step.counter] = i
-            barriers = self.barriers
-            self._poll(i, len(self.counters))
             self._block(step.body)
-            if self.barriers == barriers:
+            if step in self.barriers.closing:
                 self._barrier()
             del self.counters[step.counter]
         self.pointers.pop()
 
-    def _poll(self, i: V, depth: int) -> None:
+    def _poll(self, i: V) -> None:
         """Leave when Ctrl-C was pressed: all threads in the same iteration.
 
         Thread 0 copies the flag to one of two words in turn; everybody reads the word of the
         iteration before, which a barrier has made visible since.
         """
+        depth = len(self.counters) + 1
+        if depth >= POLLED_DEPTH:  # the loops around this one listen
+            return
         f = self.f
         words = f.gep("i32", self.stop_words, 2 * depth)
         parity = f.binary("and", i, V("i64", "1"))
@@ -359,22 +313,9 @@ class _Main:
             f.store(flag, f.gep("i32", words, parity))
         seen = f.load("i32", f.gep("i32", words, other))
         started = f.compare("sgt", i, V("i64", "0"))
-        leave = f.binary("and", started, f.compare("ne", seen, V("i32", "0")))
-        proceed = f.label("proceed")
-        f.branch_if(leave, self.exit, proceed)
-        f.start(proceed)
+        self._leave_if(f.binary("and", started, f.compare("ne", seen, V("i32", "0"))))
 
     def _branch(self, step: BranchStep) -> None:
-        self._access({step.index.buffer}, set(), alone=False)
-        before = list(self.hazards)
-        after: list[Hazard] = []
-        if self.dry:
-            for branch in step.branches:
-                self.hazards = list(before)
-                self._block(branch)
-                after.extend(h for h in self.hazards if h not in after)
-            self.hazards = after
-            return
         f = self.f
         index = f.load("i32", self._address(step.index))
         last = len(step.branches) - 1
@@ -387,22 +328,15 @@ class _Main:
             else:
                 f.branch_if(f.compare("sle", index, V("i32", str(number))), then, otherwise)
             f.start(then)
-            self.hazards = list(before)
             self.pointers.append({})
             self._block(branch)
             self.pointers.pop()
-            after.extend(h for h in self.hazards if h not in after)
             f.branch(done)
             if number != last:
                 f.start(otherwise)
         f.start(done)
-        self.hazards = after
 
     def _while(self, step: WhileStep) -> None:
-        whole = Block([*step.condition.steps, *step.body.steps])
-        self._repeat(whole)
-        if self.dry:
-            return
         f = self.f
         counter = f.alloca("i64", V("i64", "0"))
         head, body, done = f.label("while"), f.label("body"), f.label("done")
@@ -410,7 +344,7 @@ class _Main:
         f.start(head)
         self.pointers.append({})
         i = f.load("i64", counter)
-        self._poll(i, len(self.counters) + 1)
+        self._poll(i)
         self.counters[step] = i
         self._block(step.condition)
         # The flag is written by one thread and read by all: this barrier is always needed.
@@ -418,7 +352,6 @@ class _Main:
         flag = f.load("i8", self._address(step.flag))
         f.branch_if(f.compare("ne", flag, V("i8", "0")), body, done)
         f.start(body)
-        self._access({step.flag.buffer}, set(), alone=False)
         self._block(step.body)
         f.store(f.add(i, V("i64", "1")), counter)
         f.branch(head)
