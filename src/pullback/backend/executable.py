@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from pullback import config
 from pullback.backend.llvm import cache, threads
@@ -30,6 +31,8 @@ from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, type_of
 #: A NumPy array object keeps its data pointer right after Python's object header.
 _DATA_OFFSET = object.__basicsize__
 _STOP_WORDS = 64
+#: NumPy's flags of a contiguous and aligned array.
+_PLAIN = 0x001 | 0x100
 #: Slots of the context before the buffers' pointers; ``backend.llvm.program`` has their names.
 FIRST_BUFFER, HOST = 6, 1
 MAX_PROFILED = 4096
@@ -188,6 +191,7 @@ class Executable:
         self._host = _HostCalls(host_calls)
         self._callback = _HostPrototype(self._host) if host_calls else None
         self._frames: list[_Frame] = []
+        self._teams: dict[int, int] = {}
 
     def __call__(self, *arrays: NDArray) -> list[NDArray]:
         """Run; arrays must have the program's input types.
@@ -196,20 +200,20 @@ class Executable:
             KeyboardInterrupt: Ctrl-C during a long run; donated arrays then hold what the last
                 finished iteration of a loop left in them.
         """
+        if len(arrays) != self._inputs:
+            raise TypeError(f"{self.name} takes {self._inputs} arrays, got {len(arrays)}")
         try:
             frame = self._frames.pop()
         except IndexError:
             frame = self._new_frame()
         table = frame.table
-        if len(arrays) != self._inputs:
-            raise TypeError(f"{self.name} takes {self._inputs} arrays, got {len(arrays)}")
         kept = None
         slot = FIRST_BUFFER
         for x in arrays:
-            if not x.flags.c_contiguous:
+            if type(x) is not ndarray or x.flags.num & _PLAIN != _PLAIN:
                 kept = kept or list(arrays)
                 position = slot - FIRST_BUFFER
-                x = kept[position] = self._contiguous(position, x)
+                x = kept[position] = self._plain(position, x)
             table[slot] = id(x) + _DATA_OFFSET
             slot += 1
         results = []
@@ -229,6 +233,9 @@ class Executable:
             ShapeError: An array has another shape than the program's input.
             DTypeError: An array has another dtype.
         """
+        arrays = tuple(
+            x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("=")) for x in arrays
+        )
         for i, (x, expected) in enumerate(zip(arrays, self.input_types, strict=True)):
             given = type_of(x)
             if given.shape != expected.shape:
@@ -238,7 +245,10 @@ class Executable:
         return self(*arrays)
 
     def _run(self, frame: _Frame) -> None:
-        count = self.cost.threads(config.settings().threads)
+        most = config.settings().threads
+        count = self._teams.get(most)
+        if count is None:
+            count = self._teams[most] = self.cost.threads(most)
         if self.cost.seconds > LONG_S:
             frame.flag[0] = 0
             frame.words[:] = 0
@@ -248,12 +258,13 @@ class Executable:
         if self._callback is not None:
             self._host.raise_failure(frame)
 
-    def _contiguous(self, position: int, x: NDArray) -> NDArray:
+    def _plain(self, position: int, x: Any) -> NDArray:
+        """The array as native code needs it: contiguous, aligned, of no subclass."""
         if position in self._donated:
             raise ValueError(
                 f"donated input {position} of {self.name} is not contiguous; pass a copy"
             )
-        return np.ascontiguousarray(x)
+        return np.require(np.asarray(x), requirements=["C", "A"])
 
     def _new_frame(self) -> _Frame:
         buffers = self._inputs + len(self._outputs) + len(self._constants)
