@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from case import Case
 from checks import check_close, evaluated
 from test_laws import cases
