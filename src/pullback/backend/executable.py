@@ -36,6 +36,8 @@ _PLAIN = 0x001 | 0x100
 #: Slots of the context before the buffers' pointers; ``backend.llvm.program`` has their names.
 FIRST_BUFFER, HOST = 6, 1
 MAX_PROFILED = 4096
+#: A primitive that Python evaluates, and the types of its operands and results.
+HostCall = tuple[Any, list[ArrayType], list[ArrayType]]
 _HostPrototype = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)
 
 
@@ -138,14 +140,18 @@ class _Frame:
     its own field, which costs nothing to find.
     """
 
-    def __init__(self, code: Code, buffers: int, host: Any) -> None:
+    def __init__(self, code: Code, buffers: int, host_calls: Sequence[HostCall]) -> None:
         self.arena = _aligned(code.arena_bytes)
         self.scratch = _aligned(
             code.scratch_bytes * config.MAX_THREADS if code.scratch_bytes else 0
         )
         self.flag = np.zeros(1, np.int32)
         self.words = np.zeros(_STOP_WORDS, np.int32)
-        self.host = np.array([ctypes.cast(host, ctypes.c_void_p).value or 0], np.uint64)
+        # Each frame has its own: a failure must end this run, not one in another thread.
+        self.host_calls = _HostCalls(host_calls, self.flag)
+        self.callback = _HostPrototype(self.host_calls) if host_calls else None
+        callback = ctypes.cast(self.callback or 0, ctypes.c_void_p)
+        self.host = np.array([callback.value or 0], np.uint64)
         self.profile = np.zeros(MAX_PROFILED, np.int64)
         self.table = array("Q", [0] * (FIRST_BUFFER + buffers))
         cells = (self.flag, self.host, self.arena, self.scratch, self.words, self.profile)
@@ -173,7 +179,7 @@ class Executable:
         code: Code,
         loaded: Loaded,
         name: str,
-        host_calls: Sequence[tuple[Any, list[ArrayType], list[ArrayType]]] = (),
+        host_calls: Sequence[HostCall] = (),
     ) -> None:
         self.name = name
         self.input_types = program.input_types
@@ -188,8 +194,7 @@ class Executable:
         ]
         self._constants = [np.ascontiguousarray(c) for c in code.constants]
         self._donated = frozenset(code.shared.values())
-        self._host = _HostCalls(host_calls)
-        self._callback = _HostPrototype(self._host) if host_calls else None
+        self._host_calls = tuple(host_calls)
         self._frames: list[_Frame] = []
         self._teams: dict[int, int] = {}
 
@@ -255,8 +260,8 @@ class Executable:
             threads.run_interruptible(self._address, frame.address, count, frame.flag_address)
         else:
             threads.run(self._address, frame.address, count)
-        if self._callback is not None:
-            self._host.raise_failure(frame)
+        if self._host_calls:
+            frame.host_calls.raise_failure()
 
     def _plain(self, position: int, x: Any) -> NDArray:
         """The array as native code needs it: contiguous, aligned, of no subclass."""
@@ -268,8 +273,7 @@ class Executable:
 
     def _new_frame(self) -> _Frame:
         buffers = self._inputs + len(self._outputs) + len(self._constants)
-        frame = _Frame(self._code, buffers, self._callback or 0)
-        self._host.flags.append(frame.flag)
+        frame = _Frame(self._code, buffers, self._host_calls)
         first = FIRST_BUFFER + self._inputs + len(self._outputs)
         for i, constant in enumerate(self._constants):
             frame.table[first + i] = id(constant) + _DATA_OFFSET
@@ -277,12 +281,12 @@ class Executable:
 
 
 class _HostCalls:
-    """The host's side of compiled programs: runs ``evaluate`` rules on the program's memory."""
+    """The host's side of one run: runs ``evaluate`` rules on the program's memory."""
 
-    def __init__(self, calls: Sequence[tuple[Any, list[ArrayType], list[ArrayType]]]) -> None:
-        self.calls = calls
-        self.failure: BaseException | None = None
-        self.flags: list[NDArray] = []
+    def __init__(self, calls: Sequence[HostCall], flag: NDArray) -> None:
+        self._calls = calls
+        self._flag = flag
+        self._failure: BaseException | None = None
 
     def __call__(self, number: int, pointers: int) -> None:
         """Run host call ``number`` on the arrays at the table ``pointers``."""
@@ -290,12 +294,11 @@ class _HostCalls:
             self._evaluate(number, pointers)
         except BaseException as error:
             # An exception can't cross native code: the flag makes all threads leave.
-            self.failure = error
-            for flag in self.flags:
-                flag[0] = 1
+            self._failure = error
+            self._flag[0] = 1
 
     def _evaluate(self, number: int, pointers: int) -> None:
-        primitive, inputs, outputs = self.calls[number]
+        primitive, inputs, outputs = self._calls[number]
         table = (ctypes.c_void_p * (len(inputs) + len(outputs))).from_address(pointers)
         arrays = [_view(p, t) for p, t in zip(table, [*inputs, *outputs], strict=True)]
         with np.errstate(all="ignore"):
@@ -304,12 +307,10 @@ class _HostCalls:
         for target, result in zip(arrays[len(inputs) :], results, strict=True):
             target[...] = result
 
-    def raise_failure(self, frame: _Frame) -> None:
+    def raise_failure(self) -> None:
         """Raise what a host call of the last run raised."""
-        failure, self.failure = self.failure, None
+        failure, self._failure = self._failure, None
         if failure is not None:
-            for flag in self.flags:
-                flag[0] = 0
             raise failure
 
 
