@@ -330,6 +330,13 @@ def test_devices():
         x.to_device("cpu", stream=1)
 
 
+def test_shape_functions():
+    x = np.zeros((2, 3))
+
+    assert (pb.shape(x), pb.ndim(x), pb.size(x)) == ((2, 3), 2, 6)
+    assert (pb.shape([1, 2]), pb.ndim(1.5), pb.size(1)) == ((2,), 0, 1)
+
+
 def test_bad_shapes_are_refused():
     with pytest.raises(ShapeError, match="negative length"):
         pb.zeros((2, -1))

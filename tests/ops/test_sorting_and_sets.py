@@ -142,3 +142,15 @@ def test_isin(x, y):
     for invert in (False, True):
         (found,) = traced(pb.isin, (x, y), {"invert": invert})
         np.testing.assert_array_equal(found, np.isin(x, y, invert=invert))
+
+
+@few
+@given(x=operand(("int8", "bool")), size=st.none() | st.integers(1, 4))
+def test_unique_by_numpy_name(x, size):
+    found = pb.unique(x, return_index=True, return_counts=True, size=size)
+
+    expected = np.unique(x, return_index=True, return_counts=True)
+    for a, b in zip(found, expected, strict=True):
+        n = min(len(b), len(b) if size is None else size)
+        np.testing.assert_array_equal(np.asarray(a)[:n], b[:n])
+    assert isinstance(pb.unique(x), pb.Array)

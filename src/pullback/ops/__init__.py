@@ -255,6 +255,7 @@ from pullback.ops.searching import (
 )
 from pullback.ops.sets import (
     isin,
+    unique,
     unique_all,
     unique_counts,
     unique_inverse,
@@ -293,6 +294,9 @@ from pullback.ops.utility import (
     bincount,
     diff,
     isclose,
+    ndim,
+    shape,
+    size,
 )
 
 __all__ = [
@@ -463,6 +467,7 @@ __all__ = [
     "multiply",
     "nan",
     "nan_to_num",
+    "ndim",
     "negative",
     "newaxis",
     "nextafter",
@@ -499,11 +504,13 @@ __all__ = [
     "round",
     "rsqrt",
     "searchsorted",
+    "shape",
     "sign",
     "signbit",
     "sin",
     "sinc",
     "sinh",
+    "size",
     "sort",
     "split",
     "sqrt",
@@ -532,6 +539,7 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "unique",
     "unique_all",
     "unique_counts",
     "unique_inverse",

@@ -19,12 +19,11 @@ from pullback.ops.arguments import (
     require_dtype,
 )
 from pullback.ops.dtypes import astype, strong
-from pullback.ops.manipulation import expand_dims
 from pullback.ops.statistical import keep_axes
 from pullback.primitives import operators
 from pullback.primitives.custom import StopGradient
-from pullback.primitives.reduce import ReduceLogSumExp, ReduceMax, ReduceSum
-from pullback.primitives.shape import Iota
+from pullback.primitives.reduce import ReduceLogSumExp, ReduceMax, ReduceSum, spread
+from pullback.primitives.shape import Broadcast, Iota
 from pullback.primitives.special import Erfc
 from pullback.primitives.transcendental import Exp, Expm1, Log, Log1p, Sigmoid, Tanh
 from pullback.program.value import Value
@@ -333,10 +332,10 @@ def glu(x: ArrayLike, /, axis: int = -1) -> Value:
     return operators.multiply(first, sigmoid(second))
 
 
-def _shifted(x: Value, axes: tuple[int, ...]) -> Value:
-    """``x`` minus its maximum, which is a constant: neither result nor derivative depend on it."""
-    largest = StopGradient()(ReduceMax(axes)(StopGradient()(x)))
-    return operators.subtract(x, keep_axes(largest, x, axes, True))
+def shifted(x: Value, axes: tuple[int, ...]) -> Value:
+    """Return ``x`` minus its maximum, a constant: no result depends on it, nor its derivative."""
+    largest = StopGradient()(ReduceMax(axes)(x))
+    return operators.subtract(x, spread(largest, x, axes))
 
 
 def softmax(x: ArrayLike, /, axis: Axis = -1) -> Value:
@@ -363,9 +362,8 @@ def softmax(x: ArrayLike, /, axis: Axis = -1) -> Value:
     axes = normalize_axes("softmax", axis, value.ndim)
     if value.size == 0:
         return value
-    weights = Exp()(_shifted(value, axes))
-    total = keep_axes(ReduceSum(axes)(weights), value, axes, True)
-    return operators.divide(weights, total)
+    weights = Exp()(shifted(value, axes))
+    return operators.divide(weights, spread(ReduceSum(axes)(weights), value, axes))
 
 
 def log_softmax(x: ArrayLike, /, axis: Axis = -1) -> Value:
@@ -388,9 +386,14 @@ def log_softmax(x: ArrayLike, /, axis: Axis = -1) -> Value:
     axes = normalize_axes("log_softmax", axis, value.ndim)
     if value.size == 0:
         return value
-    shifted = _shifted(value, axes)
-    total = Log()(ReduceSum(axes)(Exp()(shifted)))
-    return operators.subtract(shifted, keep_axes(total, value, axes, True))
+    logits = shifted(value, axes)
+    return operators.subtract(logits, spread(log_total(logits, axes), value, axes))
+
+
+def log_total(x: Value, axes: tuple[int, ...]) -> Value:
+    """Return the logarithm of the sum of exponentials of ``shifted`` logits."""
+    result: Value = Log()(ReduceSum(axes)(Exp()(x)))
+    return result
 
 
 def logsumexp(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> Value:
@@ -453,8 +456,7 @@ def one_hot(
 
 def is_class(labels: Value, num_classes: int, axis: int) -> Value:
     """Whether each class, along a new axis, is the one that a label names."""
-    spread = expand_dims(labels, axis)
     shape = (*labels.shape[:axis], num_classes, *labels.shape[axis:])
     dtype = labels.dtype if num_classes <= 2**7 or labels.dtype.itemsize >= 4 else int32
     classes: Value = Iota(shape, dtype, axis)()
-    return operators.equal(operators.broadcast_to(astype(spread, dtype), shape), classes)
+    return operators.equal(Broadcast(shape, (axis,))(astype(labels, dtype)), classes)

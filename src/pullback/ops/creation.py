@@ -80,8 +80,7 @@ def full(shape: Shape, fill_value: ArrayLike, dtype: Any = None, *, device: Any 
     """
     check_device(device)
     lengths = as_shape("full", shape)
-    number = isinstance(fill_value, (bool, int, float)) and dtype is not None
-    if number and not isinstance(fill_value, np.generic):
+    if operators.is_python_scalar(fill_value):
         value: Value = asarray(fill_value, dtype=dtype)
     else:
         value = strong(as_array(fill_value))
@@ -364,8 +363,8 @@ def eye(
     """
     check_device(device)
     shape = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
-    row, column = _row_and_column(shape)
-    mask = operators.equal(row + operator.index(k), column)
+    row, column = _row_and_column(shape, operator.index(k))
+    mask = operators.equal(row, column)
     return astype(mask, DEFAULT_FLOAT if dtype is None else dtype)
 
 
@@ -380,8 +379,10 @@ def identity(n: int, dtype: Any = None) -> Value:
     return eye(n, dtype=dtype)
 
 
-def _row_and_column(shape: tuple[int, ...]) -> tuple[Value, Value]:
-    return Iota(shape, int32, 0)(), Iota(shape, int32, 1)()
+def _row_and_column(shape: tuple[int, ...], k: int) -> tuple[Value, Value]:
+    """Row numbers plus ``k``, and column numbers: equal on diagonal ``k``."""
+    row: Value = Iota(shape, int32, 0)()
+    return row + k if k else row, Iota(shape, int32, 1)()
 
 
 def tri(n: int, m: int | None = None, k: int = 0, dtype: Any = None) -> Value:
@@ -414,8 +415,8 @@ def tril(x: ArrayLike, /, k: int = 0) -> Value:
                [1., 1.]], f32)
     """
     value = _matrices("tril", x)
-    row, column = _row_and_column(value.shape[-2:])
-    mask = operators.greater_equal(row + operator.index(k), column)
+    row, column = _row_and_column(value.shape[-2:], operator.index(k))
+    mask = operators.greater_equal(row, column)
     return operators.where(mask, value, scalar_of(0, value.dtype))
 
 
@@ -437,8 +438,8 @@ def triu(x: ArrayLike, /, k: int = 0) -> Value:
                [0., 1.]], f32)
     """
     value = _matrices("triu", x)
-    row, column = _row_and_column(value.shape[-2:])
-    mask = operators.less_equal(row + operator.index(k), column)
+    row, column = _row_and_column(value.shape[-2:], operator.index(k))
+    mask = operators.less_equal(row, column)
     return operators.where(mask, value, scalar_of(0, value.dtype))
 
 
@@ -477,8 +478,8 @@ def diag(x: ArrayLike, /, k: int = 0) -> Value:
     size = n + abs(offset)
     padded = Pad((0,), (abs(offset),), (0,))(strong(value), scalar_of(0, value.dtype))
     spread = Broadcast((size, size), (1,) if offset >= 0 else (0,))(padded)
-    row, column = _row_and_column((size, size))
-    mask = operators.equal(row + offset, column)
+    row, column = _row_and_column((size, size), offset)
+    mask = operators.equal(row, column)
     return operators.where(mask, spread, scalar_of(0, value.dtype))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from pullback.errors import DTypeError, ShapeError
 from pullback.ops.arguments import ArrayLike, as_array, as_shape, check_device
 from pullback.primitives import operators
-from pullback.primitives.cast import Bitcast, Convert
+from pullback.primitives.cast import Bitcast, Convert, convert
 from pullback.program.value import Array, Value, is_array_like
 from pullback.types import (
     BOOLEAN,
@@ -75,7 +75,12 @@ def astype(x: ArrayLike, dtype: Any, /, *, copy: bool = True, device: Any = None
         Array([ 1, -1], i32)
     """
     check_device(device)
-    value, target = as_array(x), as_dtype(dtype)
+    target = as_dtype(dtype)
+    if operators.is_python_scalar(x):  # a constant, not an equation
+        return Array(
+            convert(np.asarray(x), target) if isinstance(x, float) else np.asarray(x, target)
+        )
+    value = as_array(x)
     return strong(value) if value.dtype == target else Convert(target)(value)
 
 

@@ -7,7 +7,7 @@ Imports ``activations`` and ``primitives``; exported by ``nn``. None of them tak
 from __future__ import annotations
 
 from pullback.errors import ShapeError
-from pullback.ops.activations import is_class, log_softmax, softplus
+from pullback.ops.activations import is_class, log_total, shifted, softplus
 from pullback.ops.arguments import (
     ArrayLike,
     as_array,
@@ -56,9 +56,10 @@ def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike, /, *, axis: int 
     shape = operators.broadcast_shapes(x.shape, p.shape)
     x, p = operators.broadcast_to(x, shape), operators.broadcast_to(p, shape)
     place = normalize_axis("softmax_cross_entropy", axis, x.ndim)
-    terms = operators.multiply(p, log_softmax(x, place))
-    weighted = operators.where(operators.equal(p, 0), 0, terms)
-    return operators.negative(ReduceSum((place,))(weighted))
+    x = shifted(x, (place,))
+    terms = operators.where(operators.equal(p, 0), 0, operators.multiply(p, x))
+    missed = operators.multiply(ReduceSum((place,))(p), log_total(x, (place,)))
+    return operators.subtract(missed, ReduceSum((place,))(terms))
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -96,9 +97,9 @@ def softmax_cross_entropy_with_integer_labels(
             f"{name} of {x.type} and labels {classes.type}: expected labels of shape {rest}"
         )
     n = x.shape[place]
-    is_label = is_class(classes, n, place)
-    chosen = operators.where(is_label, log_softmax(x, place), 0)
-    loss = operators.negative(ReduceSum((place,))(chosen))
+    x = shifted(x, (place,))
+    chosen = ReduceSum((place,))(operators.where(is_class(classes, n, place), x, 0))
+    loss = operators.subtract(log_total(x, (place,)), chosen)
     if is_concrete(classes):
         data = concrete(name, classes, "")
         if data.size and (data.min() < 0 or data.max() >= n):

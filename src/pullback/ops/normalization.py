@@ -15,6 +15,7 @@ from pullback.ops.dtypes import astype, strong
 from pullback.ops.manipulation import reshape
 from pullback.ops.statistical import mean as mean_
 from pullback.primitives import operators
+from pullback.primitives.reduce import spread
 from pullback.primitives.transcendental import Rsqrt
 from pullback.program.value import Value
 from pullback.random import bernoulli
@@ -28,16 +29,9 @@ def _wide(x: ArrayLike) -> Value:
     return astype(value, DEFAULT_FLOAT) if value.dtype in (float16, bfloat16) else value
 
 
-def _moments(x: Value, axes: tuple[int, ...]) -> tuple[Value, Value]:
-    """Mean and variance, in two passes, with the axes kept."""
-    center = mean_(x, axes, keepdims=True)
-    deviation = operators.subtract(x, center)
-    return center, mean_(operators.multiply(deviation, deviation), axes, keepdims=True)
-
-
-def _normalized(x: Value, center: Value, variance: Value, epsilon: float) -> Value:
-    scale = Rsqrt()(operators.add(variance, epsilon))
-    return operators.multiply(operators.subtract(x, center), scale)
+def _mean(x: Value, axes: tuple[int, ...]) -> Value:
+    """The mean, repeated along the axes that it was taken along."""
+    return spread(mean_(x, axes), x, axes) if axes else x
 
 
 def standardize(
@@ -69,13 +63,23 @@ def standardize(
     """
     value = _wide(x)
     axes = normalize_axes("standardize", axis, value.ndim)
-    center = mean_(value, axes, keepdims=True) if mean is None else _wide(mean)
-    if variance is None:
-        deviation = operators.subtract(value, center)
-        spread = mean_(operators.multiply(deviation, deviation), axes, keepdims=True)
-    else:
-        spread = _wide(variance)
-    return astype(_normalized(value, center, spread, epsilon), as_floating(x).dtype)
+    center = _mean(value, axes) if mean is None else _wide(mean)
+    deviation = operators.subtract(value, center)
+    return astype(_standardized(deviation, axes, variance, epsilon), as_floating(x).dtype)
+
+
+def _standardized(
+    deviation: Value, axes: tuple[int, ...], variance: ArrayLike | None, epsilon: float
+) -> Value:
+    if variance is not None:
+        return operators.multiply(deviation, _inverse_root(_wide(variance), epsilon))
+    squares = mean_(operators.multiply(deviation, deviation), axes)
+    return operators.multiply(deviation, spread(_inverse_root(squares, epsilon), deviation, axes))
+
+
+def _inverse_root(variance: Value, epsilon: float) -> Value:
+    root: Value = Rsqrt()(operators.add(variance, epsilon))
+    return root
 
 
 def _fitted(name: str, parameter: ArrayLike, x: Value, axes: Sequence[int]) -> Value:
@@ -137,8 +141,8 @@ def layer_norm(
     """
     value = _wide(x)
     axes = tuple(sorted(normalize_axes("layer_norm", axis, value.ndim)))
-    center, variance = _moments(value, axes)
-    result = _normalized(value, center, variance, epsilon)
+    deviation = operators.subtract(value, _mean(value, axes))
+    result = _standardized(deviation, axes, None, epsilon)
     return astype(_affine("layer_norm", result, axes, scale, offset), as_floating(x).dtype)
 
 
@@ -164,8 +168,7 @@ def rms_norm(
     """
     value = _wide(x)
     axes = tuple(sorted(normalize_axes("rms_norm", axis, value.ndim)))
-    squares = mean_(operators.multiply(value, value), axes, keepdims=True)
-    result = operators.multiply(value, Rsqrt()(operators.add(squares, epsilon)))
+    result = _standardized(value, axes, None, epsilon)
     return astype(_affine("rms_norm", result, axes, scale, None), as_floating(x).dtype)
 
 
@@ -220,20 +223,27 @@ def batch_norm(
     features = normalize_axes("batch_norm", (axis,), value.ndim)
     others = tuple(i for i in range(value.ndim) if i not in features)
     if mean is None or variance is None:
-        center, spread = _moments(value, others)
+        center = mean_(value, others)
+        deviation = operators.subtract(value, _along(center, value, features[0]))
+        squares = mean_(operators.multiply(deviation, deviation), others)
     else:
-        center, spread = (
-            _fitted("batch_norm", _wide(p), value, features) for p in (mean, variance)
-        )
-    result = _normalized(value, center, spread, epsilon)
-    result = _affine("batch_norm", result, features, scale, offset)
-    n = (value.shape[features[0]],)
-    y = astype(result, as_floating(x).dtype)
-    return BatchNorm(y, _vector(center, n), _vector(spread, n))
+        n = (value.shape[features[0]],)
+        center, squares = (_vector(_wide(p), n) for p in (mean, variance))
+        deviation = operators.subtract(value, _along(center, value, features[0]))
+    root = _along(_inverse_root(squares, epsilon), value, features[0])
+    result = _affine("batch_norm", operators.multiply(deviation, root), features, scale, offset)
+    return BatchNorm(astype(result, as_floating(x).dtype), center, squares)
+
+
+def _along(x: Value, like: Value, axis: int) -> Value:
+    """A vector along ``axis``, repeated along the other axes of ``like``."""
+    return spread(x, like, tuple(i for i in range(like.ndim) if i != axis))
 
 
 def _vector(x: Value, shape: tuple[int, ...]) -> Value:
-    return reshape(x, shape) if x.size == shape[0] else operators.broadcast_to(x, shape)
+    if x.shape not in ((), shape):
+        raise ShapeError(f"batch_norm: statistics {x.type}; expected {shape}")
+    return operators.broadcast_to(x, shape)
 
 
 def dropout(

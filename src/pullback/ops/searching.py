@@ -7,7 +7,7 @@ elements take ``size`` inside a traced function, as in JAX.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 
@@ -212,6 +212,14 @@ def argwhere(x: ArrayLike, /, *, size: int | None = None, fill_value: ArrayLike 
     if value.ndim == 0:
         raise ShapeError(f"argwhere takes an array with axes, not {value.type}")
     return stack(nonzero(value, size=size, fill_value=fill_value), axis=1)
+
+
+@overload
+def where(condition: ArrayLike, /) -> tuple[Value, ...]: ...
+
+
+@overload
+def where(condition: ArrayLike, x1: ArrayLike, x2: ArrayLike, /) -> Value: ...
 
 
 def where(

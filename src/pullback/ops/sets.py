@@ -23,7 +23,7 @@ from pullback.primitives.scatter import Scatter
 from pullback.program.value import Array, Value
 from pullback.types import DEFAULT_INT, bfloat16, bool_
 
-__all__ = ["isin", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
+__all__ = ["isin", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
 
 _SIZE = "Pass `size`, the number of distinct elements to return."
 
@@ -174,6 +174,39 @@ def unique_values(
         Array([1, 2], i32)
     """
     return unique_all(x, size=size, fill_value=fill_value).values
+
+
+def unique(
+    x: ArrayLike,
+    /,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    *,
+    size: int | None = None,
+    fill_value: ArrayLike | None = None,
+) -> Value | tuple[Value, ...]:
+    """NumPy's ``unique``: distinct elements, and what else is asked for. Every nan is distinct.
+
+    Args:
+        x: Array of any shape.
+        return_index: Whether to return first positions.
+        return_inverse: Whether to return the position of each element among the distinct ones.
+        return_counts: Whether to return how many there are of each.
+        size: As for ``unique_all``.
+        fill_value: As for ``unique_all``.
+
+    Raises:
+        TracerArrayError: ``x`` is traced and ``size`` is not given.
+
+    Example:
+        >>> pb.unique(pb.asarray([2, 1, 2]), return_counts=True)
+        (Array([1, 2], i32), Array([1, 2], i32))
+    """
+    found = unique_all(x, size=size, fill_value=fill_value)
+    wanted = (True, return_index, return_inverse, return_counts)
+    results = tuple(part for part, is_wanted in zip(found, wanted, strict=True) if is_wanted)
+    return results if len(results) > 1 else found.values
 
 
 def isin(x1: ArrayLike, x2: ArrayLike, /, *, invert: bool = False) -> Value:

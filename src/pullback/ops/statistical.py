@@ -29,6 +29,7 @@ from pullback.primitives.reduce import (
     ReduceOr,
     ReduceProd,
     ReduceSum,
+    spread,
 )
 from pullback.primitives.transcendental import Sqrt
 from pullback.program.primitive import Primitive
@@ -314,12 +315,12 @@ def var(
 
 
 def _variance(x: Value, axes: tuple[int, ...], correction: float, keepdims: bool) -> Value:
-    center = keep_axes(_mean(x, axes), x, axes, True)
-    squares = operators.power(operators.subtract(x, center), 2)
+    deviation = operators.subtract(x, spread(_mean(x, axes), x, axes) if axes else x)
+    squares = operators.multiply(deviation, deviation)
     total = ReduceSum(axes)(squares) if axes else squares
     divisor = _count(x, axes) - correction
-    spread = operators.divide(total, float(divisor) if divisor > 0 else float("nan"))
-    return keep_axes(spread, x, axes, keepdims)
+    variance = operators.divide(total, float(divisor) if divisor > 0 else float("nan"))
+    return keep_axes(variance, x, axes, keepdims)
 
 
 def std(
@@ -355,8 +356,8 @@ def std(
     """
     value, result = _wide(x)
     axes = normalize_axes("std", axis, value.ndim)
-    spread = _variance(value, axes, correction if ddof is None else ddof, keepdims)
-    return astype(Sqrt()(spread), result)
+    variance = _variance(value, axes, correction if ddof is None else ddof, keepdims)
+    return astype(Sqrt()(variance), result)
 
 
 def _running(name: str, x: ArrayLike, axis: int | None) -> tuple[Value, int]:

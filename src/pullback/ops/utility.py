@@ -35,6 +35,9 @@ __all__ = [
     "bincount",
     "diff",
     "isclose",
+    "ndim",
+    "shape",
+    "size",
 ]
 
 
@@ -258,3 +261,33 @@ def bincount(
     start = zeros(length, dtype=amounts.dtype)
     counts: Value = Scatter((0,), 0, "add")(start, reshape(places, (value.size, 1)), amounts)
     return counts
+
+
+def shape(x: ArrayLike, /) -> tuple[int, ...]:
+    """Lengths of the axes.
+
+    Example:
+        >>> pb.shape(pb.zeros((2, 3)))
+        (2, 3)
+    """
+    return as_array(x).shape
+
+
+def ndim(x: ArrayLike, /) -> int:
+    """Number of axes.
+
+    Example:
+        >>> pb.ndim(pb.zeros((2, 3)))
+        2
+    """
+    return as_array(x).ndim
+
+
+def size(x: ArrayLike, /) -> int:
+    """Number of elements.
+
+    Example:
+        >>> pb.size(pb.zeros((2, 3)))
+        6
+    """
+    return as_array(x).size
