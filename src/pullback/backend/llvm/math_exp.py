@@ -1,0 +1,142 @@
+"""Exponential functions: exp, exp2, expm1, sigmoid, tanh, sinh, cosh.
+
+Imports ``math_core`` and ``math_tables``. Start reading at ``Reduced``.
+
+All rest on ``x = k log(2) + r`` with ``|r| <= log(2) / 2`` and a polynomial for ``exp(r) - 1``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pullback.backend.llvm import math_tables as tables
+from pullback.backend.llvm.math_core import INF, Int, Mask, Num
+
+LOG2_E: Final = 1.4426950408889634
+LOG_2: Final = 0.6931471805599453
+#: log(2) as a sum whose first part has so few digits that its products with ``k`` are exact.
+LOG_2_PARTS: Final = {
+    "float": (0.693145751953125, 1.428606765330187e-06),
+    "double": (0.6931471803691238, 1.9082149292705877e-10),
+}
+#: Beyond these exp is 0 or infinite, and the exponent of its value still fits the bit tricks.
+EXP_RANGE: Final = {"float": (-104.0, 89.0), "double": (-746.0, 710.0)}
+EXP2_RANGE: Final = {"float": (-151.0, 129.0), "double": (-1076.0, 1025.0)}
+#: Magnitudes up to which expm1(x) = x to the last digit.
+TINY: Final = {"float": 2.0**-26, "double": 2.0**-55}
+_SHIFT: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """``exp(x) = (1 + p) * 2**k``; the low bits of ``bits`` are ``k``."""
+
+    p: Num
+    k: Num
+    bits: Int
+
+
+def reduce(x: Num) -> Reduced:
+    """Split a number in ``EXP_RANGE``."""
+    k, bits = (x * LOG2_E).rounded()
+    high, low = LOG_2_PARTS[x.format.element]
+    r = (-k).fma(low, (-k).fma(high, x))
+    return Reduced(exp_tail(r), k, bits)
+
+
+def exp_tail(r: Num) -> Num:
+    """``exp(r) - 1`` for ``|r| <= 0.347``."""
+    return (r * r).fma(r.polynomial(tables.EXP[r.format.element]), r)
+
+
+def scaled(y: Num, bits: Int, small: Mask) -> Num:
+    """``y * 2**k`` with one rounding, also where the result is subnormal or infinite.
+
+    In two steps, since ``2**k`` itself may be out of range: ``2**(k ± 64)``, then ``2**(∓ 64)``.
+    ``small`` says where ``k <= 0``, and may be wrong for ``|k|`` far from the ends.
+    """
+    shift = bits.constant(_SHIFT).where(small, -_SHIFT)
+    last = y.constant(2.0**-_SHIFT).where(small, 2.0**_SHIFT)
+    return y * y.power_of_two(bits + shift) * last
+
+
+def scaled_down(y: Num, bits: Int) -> Num:
+    """The same for ``k <= 0`` everywhere."""
+    return y * y.power_of_two(bits + _SHIFT) * 2.0**-_SHIFT
+
+
+def exp_closely(x: Num) -> Num:
+    """``exp(x)`` for ``x <= 0`` in ``EXP_RANGE``, keeping what the reduction's rounding loses."""
+    k, bits = (x * LOG2_E).rounded()
+    high, low = LOG_2_PARTS[x.format.element]
+    first = (-k).fma(high, x)
+    r = (-k).fma(low, first)
+    lost = (-k).fma(low, first - r)
+    p = (r * r).fma(r.polynomial(tables.EXP[x.format.element]), lost) + r
+    return scaled_down(p + 1.0, bits)
+
+
+def emit_exp(x: Num) -> Num:
+    """e to the x."""
+    low, high = EXP_RANGE[x.format.element]
+    x = x.at_most(high).at_least(low)
+    reduced = reduce(x)
+    return scaled(reduced.p + 1.0, reduced.bits, x < 0.0)
+
+
+def emit_exp2(x: Num) -> Num:
+    """2 to the x."""
+    low, high = EXP2_RANGE[x.format.element]
+    x = x.at_most(high).at_least(low)
+    k, bits = x.rounded()
+    return scaled(exp_tail((x - k) * LOG_2) + 1.0, bits, x < 0.0)
+
+
+def emit_expm1(x: Num) -> Num:
+    """exp(x) - 1."""
+    high = EXP_RANGE[x.format.element][1]
+    reduced = reduce(x.at_most(high).at_least(-45.0))
+    # Half of the value, so that the scale is finite where the value is.
+    half = x.power_of_two(reduced.bits - 1)
+    value = half.fma(reduced.p, half - 0.5) * 2.0
+    return x.where(abs(x) < TINY[x.format.element], value)
+
+
+def expm1_positive(x: Num) -> Num:
+    """exp(x) - 1 for ``0 <= x <= 45``; the sign of zero is kept."""
+    reduced = reduce(x)
+    scale = x.power_of_two(reduced.bits)
+    return scale.fma(reduced.p, scale - 1.0)
+
+
+def emit_sigmoid(x: Num) -> Num:
+    """1 / (1 + exp(-x)), as ``e / (1 + e)`` on the negative side."""
+    y = (-abs(x)).at_least(EXP_RANGE[x.format.element][0])
+    e = exp_closely(y)
+    return e.where(x < 0.0, 1.0) / (e + 1.0)
+
+
+def emit_tanh(x: Num) -> Num:
+    """Hyperbolic tangent."""
+    e = expm1_positive((abs(x) * 2.0).at_most(45.0))
+    return (e / (e + 2.0)).with_sign_of(x)
+
+
+def emit_sinh(x: Num) -> Num:
+    """Hyperbolic sine (double)."""
+    # u = expm1(|x|) / 2 never overflows before the result does; sinh = u + u / (2u + 1).
+    reduced = reduce(abs(x).at_most(710.6))
+    quarter = x.power_of_two(reduced.bits - 2)
+    u = quarter.fma(reduced.p, quarter - 0.25) * 2.0
+    value = u.where(u > 2.0**60, u + u / u.fma(2.0, 1.0))
+    value = abs(x).where(abs(x) < TINY["double"], value)
+    return value.with_sign_of(x)
+
+
+def emit_cosh(x: Num) -> Num:
+    """Hyperbolic cosine (double)."""
+    reduced = reduce(abs(x).at_most(710.6))
+    half = (reduced.p + 1.0) * x.power_of_two(reduced.bits - 2) * 2.0
+    value = half + 0.25 / half
+    return x.constant(INF).where(half.equals(INF), value)
