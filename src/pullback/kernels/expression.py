@@ -169,6 +169,8 @@ class Expressions:
         """Combine ``body(k)`` over all ``k``."""
         if 0 in extents:
             return initial  # type: ignore[no-any-return]
+        if not extents:
+            return self.op(opcode, initial, body(()))
         vars, value = self._loop(extents, body)
         free = (value.free | initial.free) - frozenset(vars)
         key = ("reduce", value.number, initial.number, opcode, vars)

@@ -20,6 +20,7 @@ from pullback.backend.llvm.emit import (
     mangle,
     vector_type,
 )
+from pullback.backend.llvm.math import emit_math
 from pullback.backend.llvm.scalar import (
     constant,
     element_type,
@@ -358,12 +359,11 @@ class Writer:
         return emit_op(self.f, node.op, node.args[0].dtype, args)
 
     def _polygamma(self, node: Node, x: V) -> V:
-        from pullback.backend.llvm.math import emit_polygamma
-
         if not is_narrow(node.dtype):
-            return emit_polygamma(self.f, node.payload, x)
+            return emit_math(self.f, "polygamma", x, order=node.payload)
         wide = emit_cast(self.f, x, node.dtype, float32)
-        return emit_cast(self.f, emit_polygamma(self.f, node.payload, wide), float32, node.dtype)
+        value = emit_math(self.f, "polygamma", wide, order=node.payload)
+        return emit_cast(self.f, value, float32, node.dtype)
 
     def _select(self, predicate: V, x: V, y: V) -> V:
         lanes = max(lanes_of(v.type) for v in (predicate, x, y))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pullback.backend.llvm.emit import Function, V, element_of, is_float, lanes_of, vector_type
+from pullback.backend.llvm.math import emit_math
 from pullback.backend.llvm.narrow import narrow_double, narrow_float, widen_narrow
 from pullback.types import (
     FLOATING,
@@ -107,8 +108,6 @@ def _emit_float(f: Function, opcode: str, args: list[V]) -> V:
     special = _FLOAT_SPECIAL.get(opcode)
     if special is not None:
         return special(f, *args)
-    from pullback.backend.llvm.math import emit_math
-
     return emit_math(f, opcode, *args)
 
 
