@@ -32,11 +32,11 @@ from pullback.program.value import Array
 from pullback.tape import GradientTape
 from pullback.trace.variable import Variable
 from pullback.types import ArrayType
+from pullback.version import __version__
 
 if TYPE_CHECKING:
     from pullback import datasets, testing
 
-__version__ = "0.1.0"
 
 #: Submodules that are imported when they are first used.
 _LAZY = frozenset({"datasets", "testing"})
@@ -47,6 +47,7 @@ __all__ = [
     "GradientTape",
     "Program",
     "Variable",
+    "__version__",
     "associative_scan",
     "checkpoint",
     "cond",

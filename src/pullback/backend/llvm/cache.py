@@ -27,8 +27,8 @@ from typing import Any, Final
 import llvmlite
 import llvmlite.binding as llvm
 
-import pullback
 from pullback import config
+from pullback.version import __version__
 
 CACHE_BYTES: Final = 512 << 20
 ENTRY_BYTES: Final = 256 << 20
@@ -283,7 +283,7 @@ def _write_atomically(path: Path, data: bytes) -> None:
 @functools.cache
 def _generator_digest() -> bytes:
     """What makes the code besides the program: versions, and pullback's sources."""
-    versions = f"{pullback.__version__} {llvmlite.__version__} {llvm.llvm_version_info}"
+    versions = f"{__version__} {llvmlite.__version__} {llvm.llvm_version_info}"
     digest = hashlib.sha256(versions.encode())
     root = Path(pullback.__file__).parent
     for line in sorted(_source_states(root)):
