@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
-from pullback.autodiff.control import joint_program
 from pullback.autodiff.cotangents import is_floating, zeros
+from pullback.autodiff.joint import joint_program
 from pullback.autodiff.jvp import jvp_program
 from pullback.autodiff.split import Split, split_program
 from pullback.errors import DifferentiationError
@@ -23,6 +23,7 @@ from pullback.types import ArrayType
 
 if TYPE_CHECKING:
     from pullback.backend.executable import Executable
+    from pullback.passes.pipeline import Numerics
 
 Flags = tuple[bool, ...]
 
@@ -52,7 +53,7 @@ class JitCall(Primitive):
     """
 
     program: Program
-    numerics: str
+    numerics: Numerics
     residual: Residual | None = None
     name = "call"
     traits = CONTROL
@@ -125,7 +126,7 @@ class JitCall(Primitive):
 
 
 @functools.lru_cache(maxsize=512)
-def recorded_call(program: Program, numerics: str, wanted: Flags) -> JitCall:
+def recorded_call(program: Program, numerics: Numerics, wanted: Flags) -> JitCall:
     """The call of ``program`` that a tape records.
 
     Args:
@@ -150,7 +151,7 @@ def recorded_call(program: Program, numerics: str, wanted: Flags) -> JitCall:
 
 
 @functools.lru_cache(maxsize=512)
-def compile_once(program: Program, donate: frozenset[int], numerics: str) -> Executable:
+def compile_once(program: Program, donate: frozenset[int], numerics: Numerics) -> Executable:
     """Compile ``program``, or return what compiling it gave before."""
     # Imported here: LLVM costs a third of a second, and not every process compiles.
     from pullback.backend.executable import compile_program

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from pullback.trace.leaves import wrap
 from pullback.trace.stage import Staged
 from pullback.trace.variable import Variable, exclusive, is_writable, put, take
 from pullback.tree import LEAF, TreeDef
+
+if TYPE_CHECKING:
+    from pullback.passes.pipeline import Numerics
 
 
 class Compiled:
@@ -32,7 +35,7 @@ class Compiled:
     """
 
     def __init__(
-        self, staged: Staged, out_tree: TreeDef, donated: Sequence[int], numerics: str
+        self, staged: Staged, out_tree: TreeDef, donated: Sequence[int], numerics: Numerics
     ) -> None:
         self.staged = staged
         self._numerics = numerics

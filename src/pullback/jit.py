@@ -11,7 +11,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from pullback.trace.variable import Variable
 from pullback.tree import TreeDef
 from pullback.types import ArrayType
 
+if TYPE_CHECKING:
+    from pullback.passes.pipeline import Numerics
+
 NUMERICS: Final = ("strict", "fast")
 
 
@@ -45,7 +48,7 @@ def jit(
     static_argnums: int | Sequence[int] | None = None,
     static_argnames: str | Sequence[str] | None = None,
     donate_argnums: int | Sequence[int] | None = None,
-    numerics: str = "strict",
+    numerics: Numerics = "strict",
 ) -> Any:
     """Compile ``f``: the first call with arguments of certain types traces it, later ones run it.
 
@@ -104,7 +107,7 @@ class Jit:
     """
 
     def __init__(
-        self, f: Callable[..., Any], static: Static, donate: tuple[int, ...], numerics: str
+        self, f: Callable[..., Any], static: Static, donate: tuple[int, ...], numerics: Numerics
     ) -> None:
         functools.update_wrapper(self, f)
         self.__wrapped__ = f

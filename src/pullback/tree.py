@@ -278,7 +278,7 @@ def _flatten(tree: Any, found: list[Any]) -> Spec:
     if cls is dict:
         keys = _sorted_keys(tree)
         return cls, keys, tuple([_flatten(tree[key], found) for key in keys])
-    node = _node(cls)
+    node = _NODES[cls] if cls in _NODES else _node(cls)
     if node is None:
         found.append(tree)
         return LEAF
