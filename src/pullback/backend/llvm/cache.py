@@ -285,7 +285,7 @@ def _generator_digest() -> bytes:
     """What makes the code besides the program: versions, and pullback's sources."""
     versions = f"{__version__} {llvmlite.__version__} {llvm.llvm_version_info}"
     digest = hashlib.sha256(versions.encode())
-    root = Path(pullback.__file__).parent
+    root = Path(__file__).parent.parent.parent
     for line in sorted(_source_states(root)):
         digest.update(line.encode())
     return digest.digest()
