@@ -12,16 +12,40 @@ from typing import Literal
 
 from pullback.backend.llvm.emit import element_bytes
 
+#: Numbers of threads that blocks are chosen for; the commonest stand twice.
+THREADS = (1, 2, 2, 3, 4, 4, 8)
+#: More tasks than this are made only where a row block would not fit a cache.
+MOST_TASKS = 48
 FMA_PIPES = 2
 FMA_LATENCY_CYCLES = 4
 #: Estimated cycles to pack one element: contiguous copy, register transpose, one by one.
-COPY_CYCLES, TRANSPOSE_CYCLES, GATHER_CYCLES = 0.25, 0.4, 2.0
+COPY_CYCLES, TRANSPOSE_CYCLES, GATHER_CYCLES = 0.5, 0.4, 2.0
+_B_CYCLES = {
+    "no": 0.0,
+    "copy": COPY_CYCLES,
+    "transpose": TRANSPOSE_CYCLES,
+    "gather": GATHER_CYCLES,
+}
+#: Numbers of blocks to choose from.
+_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 192)
 TILE_OVERHEAD_CYCLES, TASK_OVERHEAD_CYCLES = 25.0, 150.0
+#: Estimated cycles to bring a register's worth of B from the second-level cache.
+L2_CYCLES = 2.5
+#: Estimated cycles that a term of k costs a tile besides its arithmetic.
+STEP_CYCLES = 0.15
+#: Estimated cycles that a panel waits for each line of B when it is read for the first time.
+MEMORY_CYCLES = 5.0
+#: Cost of a last panel of another width: one more microkernel to compile.
+NARROW_PANEL = 1.01
+#: Lines at this stride share one set of a first-level cache.
+ALIASING_BYTES = 4096
+#: Lines at an aliasing stride that a first-level cache holds beside other data.
+MOST_ALIASED_ROWS = 8
 #: Longest stretch of k that is summed before the next operand block is packed.
 K_BLOCK_BYTES = 4096
 #: A thread keeps at most this multiple of its L2 cache of packed columns from task to task.
 RESIDENT_L2_MULTIPLE = 2
-#: Columns that a column block must have for packing rows to pay, in vectors.
+#: Most vectors across a tile.
 MAX_VECTORS = 8
 
 
@@ -245,7 +269,8 @@ def _tile_cycles(rows: int, width: int) -> float:
     """Cycles a term of k costs a tile ``rows`` high and ``width`` registers wide."""
     arithmetic = rows * width / FMA_PIPES
     loads = (rows + width) / 2
-    return max(arithmetic, loads, FMA_LATENCY_CYCLES) + 0.05 * width
+    streamed = width * L2_CYCLES
+    return max(arithmetic, loads, streamed, FMA_LATENCY_CYCLES) + STEP_CYCLES + 0.04 * width
 
 
 def _outer_tiles(spec: ContractionSpec) -> Schedule:
@@ -281,9 +306,24 @@ def _tiles(
 
 
 def _tiles_cost(spec: ContractionSpec, tiles: Schedule) -> float:
-    serial = spec.batch * _compute_cycles(spec, tiles)
-    units = spec.batch * tiles.row_tiles * tiles.panels
-    return serial * (_imbalance(units, 2) + _imbalance(units, 4))
+    serial = _compute_cycles(spec, tiles) + tiles.panels * spec.k * MEMORY_CYCLES
+    if _pack_a(spec, tiles) != "no":
+        serial += spec.m * spec.k * _a_cycles(spec)
+    if tiles.panels > 1 and spec.n % tiles.panel and _ceil(spec.n, tiles.lanes) % tiles.vectors:
+        serial *= NARROW_PANEL
+    packing = _B_CYCLES[_pack_b(spec, tiles)] * spec.n * spec.k
+    return sum(_parallel_cycles(spec, tiles, serial, packing, threads) for threads in (2, 4))
+
+
+def _parallel_cycles(
+    spec: ContractionSpec, tiles: Schedule, serial: float, packing: float, threads: int
+) -> float:
+    """Time on ``threads`` relative to a perfect split: by columns, or by rows packing B anew."""
+    across, units = spec.batch * tiles.panels, spec.batch * tiles.panels * tiles.row_tiles
+    by_columns = (spec.batch * serial + packing) * _imbalance(across, threads)
+    by_columns *= across * tiles.vectors * tiles.lanes / _round_up(spec.n, tiles.lanes) / spec.batch
+    by_rows = (spec.batch * serial + threads * packing) * _imbalance(units, threads)
+    return min(by_columns, by_rows)
 
 
 def _imbalance(units: int, threads: int) -> float:
@@ -316,7 +356,8 @@ def _dot_tiles(spec: ContractionSpec) -> Schedule:
         columns = panel = min(spec.n, 4)
         columns = min(columns, max(1, budget // 2))
         rows = min(spec.m, max(1, budget // columns), 8)
-    return _tiles("dot", spec, lanes, min(columns, panel), rows, panel)
+    columns = min(columns, panel)
+    return _tiles("dot", spec, lanes, columns, rows, _round_up(panel, columns))
 
 
 # --- packing -------------------------------------------------------------------------------------
@@ -342,15 +383,18 @@ def _pack_a(spec: ContractionSpec, tiles: Schedule) -> Literal["no", "along k", 
         return along if tiles.panels * tiles.vectors > 4 else "no"
     if tiles.panels < 4:
         return "no"
-    stride = abs(spec.a.strides[2] if along == "along rows" else spec.a.strides[1])
-    stride_bytes = stride * element_bytes(spec.a.dtype)
-    unit = min(abs(spec.a.strides[1]), abs(spec.a.strides[2])) == 1
-    return along if not unit or _aliases(stride_bytes) else "no"
+    if along == "along k":
+        line, step = spec.a.strides[1:]
+        aliased = tiles.rows > MOST_ALIASED_ROWS and _aliases(spec, line, 2)
+    else:
+        step, line = spec.a.strides[1:]
+        aliased = _aliases(spec, line, 1)
+    return along if abs(step) != 1 or aliased else "no"
 
 
-def _aliases(stride_bytes: int) -> bool:
-    """Whether lines at this stride share so few cache sets that they evict each other."""
-    return stride_bytes % 4096 == 0
+def _aliases(spec: ContractionSpec, stride: int, sets: int) -> bool:
+    """Whether lines of A at this stride fall into so few sets of a first-level cache."""
+    return stride * element_bytes(spec.a.dtype) * sets % ALIASING_BYTES == 0
 
 
 def _pack_b(spec: ContractionSpec, tiles: Schedule) -> Literal["no", "copy", "transpose", "gather"]:
@@ -362,61 +406,82 @@ def _pack_b(spec: ContractionSpec, tiles: Schedule) -> Literal["no", "copy", "tr
     if spec.b.strides[2] != 1:
         along = along_k == 1 and spec.b.strides[1] == 1 and spec.k >= 4 and along_columns > 0
         return "transpose" if along else "gather"
-    near = spec.k * along_k * element_bytes(spec.b.dtype) <= spec.target.l1_bytes // 3
+    near = spec.k * along_k * element_bytes(spec.b.dtype) <= spec.target.l1_bytes * 2 // 3
     same = spec.b.dtype == spec.accumulate
     return "no" if tiles.row_tiles <= 2 or (near and same) else "copy"
 
 
 # --- blocks --------------------------------------------------------------------------------------
 def _with_blocks(spec: ContractionSpec, tiles: Schedule) -> Schedule:
-    """Cut the result into row x column blocks: the cheapest pair on one, two and four threads."""
-    tiles = replace(tiles, k_block=max(tiles.k_block, 1))
-    if tiles.k_blocks == 1:
-        tiles = replace(tiles, k_block=max(1, spec.k))
-    options = (
-        _with_residence(spec, replace(tiles, row_blocks=down, column_blocks=across))
-        for down in _splits(tiles.row_tiles)
-        for across in _splits(tiles.panels)
-    )
+    """Cut the result into row x column blocks: the pair that is cheapest on average."""
+    tiles = replace(tiles, k_block=max(1, spec.k)) if tiles.k_blocks == 1 else tiles
     compute = _compute_cycles(spec, tiles)
-    return min(options, key=lambda plan: _blocks_cost(spec, plan, compute))
+    down, across = min(
+        _block_counts(spec, tiles), key=lambda x: _blocks_cost(spec, tiles, compute, *x)
+    )
+    plan = replace(tiles, row_blocks=down, column_blocks=across)
+    return replace(plan, resident=_is_resident(spec, plan, plan.block_panels))
 
 
-def _splits(count: int) -> list[int]:
-    """Candidate numbers of blocks of ``count`` things."""
-    candidates = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
-    return [x for x in candidates if x <= count]
+def _block_counts(spec: ContractionSpec, tiles: Schedule) -> list[tuple[int, int]]:
+    """Pairs of row and column blocks: at most as many tasks as ever help, or as caches need."""
+    needed = _ceil(spec.m * tiles.k_block * element_bytes(spec.accumulate), spec.target.l2_bytes)
+    most = max(MOST_TASKS, 8 * needed)
+    return [
+        (down, across)
+        for down in _SPLITS
+        for across in _SPLITS
+        if down <= tiles.row_tiles and across <= tiles.panels and down * across <= most
+    ]
 
 
-def _with_residence(spec: ContractionSpec, plan: Schedule) -> Schedule:
-    width = plan.block_panels * plan.panel * element_bytes(spec.accumulate)
-    budget = RESIDENT_L2_MULTIPLE * spec.target.l2_bytes
-    return replace(plan, resident=plan.pack_b != "no" and spec.k * width <= budget)
+def _is_resident(spec: ContractionSpec, plan: Schedule, block_panels: int) -> bool:
+    """Whether a thread can keep a column block, all of k, packed from task to task."""
+    size = spec.k * block_panels * plan.panel * element_bytes(spec.accumulate)
+    return plan.pack_b != "no" and size <= RESIDENT_L2_MULTIPLE * spec.target.l2_bytes
 
 
-def _blocks_cost(spec: ContractionSpec, plan: Schedule, compute: float) -> float:
-    """Estimated cycles on one, two and four threads, summed."""
-    size = element_bytes(spec.accumulate)
-    tasks = spec.batch * plan.row_blocks * plan.column_blocks
+def _blocks_cost(
+    spec: ContractionSpec, plan: Schedule, compute: float, down: int, across: int
+) -> float:
+    """Estimated cycles on each number of threads, summed."""
+    size, l2 = element_bytes(spec.accumulate), spec.target.l2_bytes
+    block_rows = _ceil(plan.row_tiles, down) * plan.rows
+    block_panels = _ceil(plan.panels, across)
+    resident = _is_resident(spec, plan, block_panels)
     a_cycles = 0.0 if plan.pack_a == "no" else spec.m * spec.k * _a_cycles(spec)
-    b_each = {"no": 0.0, "copy": COPY_CYCLES, "transpose": TRANSPOSE_CYCLES}
-    b_cycles = b_each.get(plan.pack_b, GATHER_CYCLES) * spec.n * spec.k / plan.column_blocks
-    block_bytes = plan.block_rows * plan.k_block * size
-    spill = max(0.0, block_bytes * 2 / spec.target.l2_bytes - 1) * 0.05
-    wide = plan.block_panels * plan.panel * plan.k_block * size
-    if plan.pack_b != "no" and not plan.resident:
-        spill += max(0.0, wide / (2 * spec.target.l2_bytes) - 1)
+    b_cycles = _B_CYCLES[plan.pack_b] * spec.n * spec.k / across
+    spill = max(0.0, 2 * block_rows * plan.k_block * size / l2 - 1) * 0.05
+    if plan.pack_b != "no" and not resident:
+        wide = block_panels * plan.panel * plan.k_block * size
+        spill += max(0.0, wide / (2 * l2) - 1)
+    tasks = spec.batch * down * across
+    work = spec.batch * (compute * (1 + spill) + a_cycles * across) + tasks * TASK_OVERHEAD_CYCLES
     total = 0.0
-    for threads in (1, 2, 4):
+    for threads in THREADS:
         packs = tasks
-        if plan.resident:
-            columns = spec.batch * plan.column_blocks
-            split = plan.row_blocks > 1 and columns % threads != 0
-            packs = columns + (threads - 1 if split else 0)
-        work = spec.batch * (compute * (1 + spill) + a_cycles * plan.column_blocks)
-        work += packs * b_cycles + tasks * TASK_OVERHEAD_CYCLES
-        total += work * _imbalance(tasks, threads)
+        if resident:
+            columns = spec.batch * across
+            packs = columns + (threads - 1 if down > 1 and columns % threads else 0)
+        total += (work + packs * b_cycles) * _largest_share(spec, plan, down, across, threads)
     return total
+
+
+def _largest_share(
+    spec: ContractionSpec, plan: Schedule, down: int, across: int, threads: int
+) -> float:
+    """Work of the busiest thread, relative to a perfect split."""
+    tasks, each = spec.batch * down * across, down * across
+    whole = plan.row_tiles * plan.panels
+    share, before = 0, 0
+    for thread in range(1, threads + 1):
+        batch, rest = divmod(tasks * thread // threads, each)
+        column, row = divmod(rest, down)
+        first = column * plan.panels // across
+        width = (column + 1) * plan.panels // across - first
+        done = batch * whole + first * plan.row_tiles + width * (row * plan.row_tiles // down)
+        share, before = max(share, done - before), done
+    return share * threads / (spec.batch * whole)
 
 
 def _a_cycles(spec: ContractionSpec) -> float:
