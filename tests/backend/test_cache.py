@@ -280,7 +280,7 @@ def test_key_depends_on_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "sub").mkdir()
     source = tmp_path / "sub" / "emit.py"
     source.write_text("a = 1")
-    monkeypatch.setattr("pullback.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(cache, "_PACKAGE", tmp_path)
     cache._generator_digest.cache_clear()
     before = cache_key("x")
 

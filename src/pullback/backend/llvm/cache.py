@@ -32,6 +32,7 @@ from pullback.version import __version__
 
 CACHE_BYTES: Final = 512 << 20
 ENTRY_BYTES: Final = 256 << 20
+_PACKAGE: Final = Path(__file__).resolve().parents[2]
 _MAGIC: Final = b"PULLBACK"
 _VERSION: Final = 1
 _HEADER: Final = struct.Struct("<8sIIQ32s")  # magic, version, metadata bytes, object bytes, digest
@@ -285,8 +286,7 @@ def _generator_digest() -> bytes:
     """What makes the code besides the program: versions, and pullback's sources."""
     versions = f"{__version__} {llvmlite.__version__} {llvm.llvm_version_info}"
     digest = hashlib.sha256(versions.encode())
-    root = Path(__file__).parent.parent.parent
-    for line in sorted(_source_states(root)):
+    for line in sorted(_source_states(_PACKAGE)):
         digest.update(line.encode())
     return digest.digest()
 
