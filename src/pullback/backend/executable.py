@@ -12,6 +12,7 @@ import ctypes
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pullback import config
 from pullback.backend.llvm import cache, threads
 from pullback.backend.llvm.jit import Loaded, compile_ir, load_object
 from pullback.backend.llvm.target import select_target
+from pullback.backend.team import TeamSize
 from pullback.errors import DTypeError, ShapeError
 from pullback.kernels.cost import LONG_S, Cost
 from pullback.passes.pipeline import Numerics
@@ -196,7 +198,7 @@ class Executable:
         self._donated = frozenset(code.shared.values())
         self._host_calls = tuple(host_calls)
         self._frames: list[_Frame] = []
-        self._teams: dict[int, int] = {}
+        self._teams: dict[int, TeamSize] = {}
 
     def __call__(self, *arrays: NDArray) -> list[NDArray]:
         """Run; arrays must have the program's input types.
@@ -251,9 +253,18 @@ class Executable:
 
     def _run(self, frame: _Frame) -> None:
         most = config.settings().threads
-        count = self._teams.get(most)
-        if count is None:
-            count = self._teams[most] = self.cost.threads(most)
+        team = self._teams.get(most)
+        if team is None:
+            team = self._teams[most] = TeamSize(self.cost, most)
+        if team.is_settled:
+            self._run_with(team.next(), frame)
+            return
+        count = team.next()
+        start = perf_counter()
+        self._run_with(count, frame)
+        team.note(count, perf_counter() - start)
+
+    def _run_with(self, count: int, frame: _Frame) -> None:
         if self.cost.seconds > LONG_S:
             frame.flag[0] = 0
             frame.words[:] = 0

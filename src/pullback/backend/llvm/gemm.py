@@ -33,12 +33,14 @@ from pullback.backend.llvm.gemm_tile import (
     CACHE_LINE_BYTES,
     DotTile,
     OuterTile,
+    SweepTile,
     branches,
     call_function,
     dot_tile,
     i64,
     outer_tile,
     rolled_loop,
+    sweep_tile,
 )
 
 __all__ = [
@@ -272,8 +274,8 @@ class _Writer:
         f, plan, operands = self.f, self.plan, self.operands
         row = operands.row(place.tile)
         a = operands.a_place(place.block, place.part, row)
-        if plan.kind == "dot":
-            self._call_dot_tile(place, a)
+        if plan.kind != "outer":
+            self._call_thin_tile(place, a)
             return
         if plan.panels == 1:
             self._call_outer_tile(place, a, last_panel=True)
@@ -335,24 +337,27 @@ class _Writer:
         )
         return outer_tile(self.f.module, tile)
 
-    def _call_dot_tile(self, place: _Place, a: V) -> None:
+    def _call_thin_tile(self, place: _Place, a: V) -> None:
+        """Call the microkernel of a product with few rows or columns."""
         f, spec, plan, operands = self.f, self.spec, self.plan, self.operands
         column = operands.column(place.panel)
         valid = f.intrinsic("smin", f.sub(i64(spec.n), column), i64(plan.panel))
-        b = self._b_memory(place)
-        strides = i64(spec.a.strides[1]), i64(spec.b.strides[2])
-        elements = (operands.memory_a, operands.memory_b)
-        dot = DotTile(
-            plan.rows, plan.vectors, plan.panel, plan.lanes, *elements, spec.target.has_fma
-        )
-        name = dot_tile(f.module, dot)
-        call_function(f, name, a, strides[0], b, strides[1], valid, place.sums, place.part.length)
+        elements = (operands.memory_a, operands.memory_b, spec.target.has_fma)
+        rest = (valid, place.sums, place.part.length)
+        if plan.kind == "dot":
+            strides = i64(spec.a.strides[1]), i64(spec.b.strides[2])
+            dot = DotTile(plan.rows, plan.vectors, plan.panel, plan.lanes, *elements)
+            name = dot_tile(f.module, dot)
+        else:
+            strides = i64(spec.a.strides[2]), i64(spec.b.strides[1])
+            name = sweep_tile(f.module, SweepTile(plan.vectors, plan.lanes, *elements))
+        call_function(f, name, a, strides[0], self._b_memory(place), strides[1], *rest)
 
     # --- results ---------------------------------------------------------------------------------
     @property
     def _result_lanes(self) -> int:
         """Lanes of the vectors handed to the epilogue."""
-        if self.plan.kind == "outer":
+        if self.plan.kind != "dot":
             return self.plan.lanes
         return 1 << (min(self.plan.panel, self.spec.n, 16) - 1).bit_length()
 

@@ -37,6 +37,8 @@ STEP_CYCLES = 0.15
 MEMORY_CYCLES = 5.0
 #: Cost of a last panel of another width: one more microkernel to compile.
 NARROW_PANEL = 1.01
+#: Columns that a sweep reads in one stretch, at least and at most; lines read side by side.
+SWEEP_COLUMNS, MOST_SWEEP_COLUMNS, SWEEP_LINES = 128, 2048, 8
 #: Lines at this stride share one set of a first-level cache.
 ALIASING_BYTES = 4096
 #: Lines at an aliasing stride that a first-level cache holds beside other data.
@@ -141,11 +143,12 @@ class Schedule:
     """How a contraction is computed. Prints as one line.
 
     Attributes:
-        kind: ``outer``: tiles of rows x column vectors, A broadcast; ``dot``: lanes run along k.
+        kind: ``outer``: tiles of rows x column vectors, A broadcast; ``dot``: lanes run along k;
+            ``sweep``: one row, a few lines of B at a time are read from end to end.
         swapped: Whether the transposed result is computed.
         lanes: Logical vector length.
         rows: Rows of a tile.
-        vectors: Vectors across a tile (``dot``: columns held at once).
+        vectors: Vectors across a tile (``dot``: columns held at once; ``sweep``: lines of B).
         row_tiles: Number of tiles down the result; the last may overlap the one before.
         panel: Columns of a tile.
         panels: Number of tiles across the result; the last may be narrower.
@@ -158,7 +161,7 @@ class Schedule:
         resident: Whether packed columns serve the following tasks of a thread.
     """
 
-    kind: Literal["outer", "dot"]
+    kind: Literal["outer", "dot", "sweep"]
     swapped: bool
     lanes: int
     rows: int
@@ -220,10 +223,10 @@ def choose_schedule(spec: ContractionSpec) -> Schedule:
     """
     if _sums_along_lanes(spec):
         return _with_blocks(spec, _dot_tiles(spec))
-    if _is_column_of_rows(spec):
-        turned = spec.transposed()
-        return replace(_with_blocks(turned, _outer_tiles(turned)), swapped=True)
-    return _with_blocks(spec, _with_packing(spec, _outer_tiles(spec)))
+    turned = spec.transposed() if _is_column_of_rows(spec) else spec
+    tiles = _sweep_tiles(turned) if _is_wide_row(turned) else _outer_tiles(turned)
+    tiles = tiles if tiles.kind == "sweep" else _with_packing(turned, tiles)
+    return replace(_with_blocks(turned, tiles), swapped=turned is not spec)
 
 
 # --- kinds ---------------------------------------------------------------------------------------
@@ -238,6 +241,14 @@ def _is_column_of_rows(spec: ContractionSpec) -> bool:
     """One result column, A contiguous along rows: lanes run down the rows."""
     fused = spec.fused_a or spec.fused_b
     return spec.n == 1 and spec.a.strides[1] == 1 and not fused and spec.m > 1
+
+
+def _is_wide_row(spec: ContractionSpec) -> bool:
+    """One result row, B contiguous along columns and larger than a first-level cache."""
+    fused = spec.fused_a or spec.fused_b
+    wide = spec.n >= SWEEP_COLUMNS and spec.b.strides[2] == 1
+    size = spec.k * spec.n * element_bytes(spec.b.dtype)
+    return spec.m == 1 and wide and not fused and size > spec.target.l1_bytes
 
 
 # --- tiles ---------------------------------------------------------------------------------------
@@ -294,7 +305,7 @@ def _heights(spec: ContractionSpec, width: int) -> set[int]:
 
 
 def _tiles(
-    kind: Literal["outer", "dot"],
+    kind: Literal["outer", "dot", "sweep"],
     spec: ContractionSpec,
     lanes: int,
     vectors: int,
@@ -350,7 +361,7 @@ def _dot_tiles(spec: ContractionSpec) -> Schedule:
     budget = max(1, (spec.target.registers - 8) // _registers(spec, lanes))
     if spec.m <= spec.n:
         rows = min(spec.m, max(1, budget // 4), 4)
-        columns = _power_of_two(min(budget // rows, 16))
+        columns = _power_of_two(min(budget // rows, MOST_ALIASED_ROWS))
         panel = min(16, spec.n)
     else:
         columns = panel = min(spec.n, 4)
@@ -358,6 +369,14 @@ def _dot_tiles(spec: ContractionSpec) -> Schedule:
         rows = min(spec.m, max(1, budget // columns), 8)
     columns = min(columns, panel)
     return _tiles("dot", spec, lanes, columns, rows, _round_up(panel, columns))
+
+
+def _sweep_tiles(spec: ContractionSpec) -> Schedule:
+    """One row; panels as wide as leaves one for each of a few threads."""
+    lanes = min(16, 4 * spec.target.lanes)
+    panels = max(1, min(4, spec.n // SWEEP_COLUMNS), _ceil(spec.n, MOST_SWEEP_COLUMNS))
+    panel = _round_up(_ceil(spec.n, panels), lanes)
+    return _tiles("sweep", spec, lanes, SWEEP_LINES, 1, panel)
 
 
 # --- packing -------------------------------------------------------------------------------------

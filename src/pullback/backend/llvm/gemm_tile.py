@@ -415,6 +415,80 @@ def _dot_step(
             f.store(multiply_add(f, x, y, f.load(tile.type, slot), tile.has_fma), slot)
 
 
+# --- sweeps --------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class SweepTile:
+    """One row of results: ``terms`` lines of B at a time are swept from end to end."""
+
+    terms: int
+    lanes: int
+    a: Element
+    b: Element
+    has_fma: bool
+
+    @property
+    def name(self) -> str:
+        """The function's name: everything that its body depends on."""
+        kind = f"{self.a.tag}_{self.b.tag}_{mangle(self.a.accumulate)}"
+        return f"sweep_{self.terms}x{self.lanes}_{kind}"
+
+    @property
+    def type(self) -> str:
+        """Type of an accumulator."""
+        return vector_type(self.lanes, self.a.accumulate)
+
+
+def sweep_tile(module: Module, tile: SweepTile) -> str:
+    """Define ``C = A B`` for a row A and a wide B, read in long stretches; return its name.
+
+    Arguments: A's pointer and element stride along k; B's pointer and element stride along k, its
+    columns being contiguous; the number of columns; C, as many accumulators rounded up to whole
+    vectors; the number of terms. The sum of each element is one chain in the order of k.
+    """
+    return define_once(module, tile.name, lambda: _write_sweep_tile(module, tile))
+
+
+def _write_sweep_tile(module: Module, tile: SweepTile) -> None:
+    arguments = [("ptr", "a"), ("i64", "a_step"), ("ptr", "b"), ("i64", "b_step")]
+    arguments += [("i64", "valid"), ("ptr", "c"), ("i64", "k")]
+    f = Function(module, tile.name, "void", arguments, linkage=LOCAL, attributes=SHARED)
+    a, a_step, b, b_step, valid, c, k = f.args
+    with rolled_loop(f, 0, valid, tile.lanes) as j:
+        f.store(zero(tile.type), f.gep(tile.a.accumulate, c, j))
+    whole = f.binary("and", k, i64(-tile.terms))
+    for start, stop, terms in ((i64(0), whole, tile.terms), (whole, k, 1)):
+        with rolled_loop(f, start, stop, terms) as p:
+            steps = [f.add(p, i64(i)) for i in range(terms)]
+            places = [f.gep(tile.a.memory, a, f.mul(x, a_step)) for x in steps]
+            factors = [f.splat(tile.a.load(f, x, 1), tile.lanes) for x in places]
+            lines = [f.gep(tile.b.memory, b, f.mul(x, b_step)) for x in steps]
+            _sweep(f, tile, factors, lines, f.mul(b_step, i64(terms)), valid, c)
+    f.ret()
+    f.finish()
+
+
+def _sweep(
+    f: Function, tile: SweepTile, factors: list[V], lines: list[V], ahead: V, valid: V, c: V
+) -> None:
+    """Add the lines' multiples to C, column vector by column vector."""
+
+    def step(j: V, mask: V | None) -> None:
+        place = f.gep(tile.a.accumulate, c, j)
+        total = f.load(tile.type, place)
+        for factor, line in zip(factors, lines, strict=True):
+            at = f.gep(tile.b.memory, line, j)
+            prefetch(f, f.gep(tile.b.memory, at, ahead))
+            y = tile.b.load(f, at, tile.lanes, mask)
+            total = multiply_add(f, factor, y, total, tile.has_fma)
+        f.store(total, place)
+
+    whole = f.binary("and", valid, i64(-tile.lanes))
+    with rolled_loop(f, 0, whole, tile.lanes) as j:
+        step(j, None)
+    with f.when(f.compare("slt", whole, valid)):
+        step(whole, f.lane_mask(f.sub(valid, whole), tile.lanes))
+
+
 def sum_lanes(f: Function, x: V) -> V:
     """Sum of the lanes: upper half onto lower half until one is left."""
     lanes = lanes_of(x.type)

@@ -122,7 +122,7 @@ class Int:
         return self._binary("lshr", other)
 
     def compare(self, predicate: str, other: Int | int) -> Mask:
-        """``eq``, ``ne``, ``slt``, ``sgt`` …"""
+        """Compare by LLVM's predicates: ``eq``, ``ne``, ``slt``, ``sgt``."""
         return Mask(self.f, self.f.compare(predicate, self.v, self._lift(other)))
 
     def where(self, mask: Mask, other: Int | int) -> Int:

@@ -26,6 +26,8 @@ EXP2_RANGE: Final = {"float": (-151.0, 129.0), "double": (-1076.0, 1025.0)}
 #: Magnitudes up to which expm1(x) = x to the last digit.
 TINY: Final = {"float": 2.0**-26, "double": 2.0**-55}
 _SHIFT: Final = 64
+#: Twice a number whose tanh is 1 in float.
+_TANH_LIMIT: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +68,8 @@ def scaled_down(y: Num, bits: Int) -> Num:
     return y * y.power_of_two(bits + _SHIFT) * 2.0**-_SHIFT
 
 
-def exp_closely(x: Num) -> Num:
-    """``exp(x)`` for ``x <= 0`` in ``EXP_RANGE``, keeping what the reduction's rounding loses."""
-    k, bits = (x * LOG2_E).rounded()
-    high, low = LOG_2_PARTS[x.format.element]
-    first = (-k).fma(high, x)
-    r = (-k).fma(low, first)
-    lost = (-k).fma(low, first - r)
-    p = (r * r).fma(r.polynomial(tables.EXP[x.format.element]), lost) + r
-    return scaled_down(p + 1.0, bits)
-
-
 def emit_exp(x: Num) -> Num:
-    """e to the x."""
+    """The exponential function."""
     low, high = EXP_RANGE[x.format.element]
     x = x.at_most(high).at_least(low)
     reduced = reduce(x)
@@ -94,41 +85,54 @@ def emit_exp2(x: Num) -> Num:
 
 
 def emit_expm1(x: Num) -> Num:
-    """exp(x) - 1."""
+    """``exp(x) - 1`` without cancellation."""
     high = EXP_RANGE[x.format.element][1]
-    reduced = reduce(x.at_most(high).at_least(-45.0))
-    # Half of the value, so that the scale is finite where the value is.
-    half = x.power_of_two(reduced.bits - 1)
-    value = half.fma(reduced.p, half - 0.5) * 2.0
+    value = expm1_divided(x.at_most(high).at_least(-45.0), 1) * 2.0
     return x.where(abs(x) < TINY[x.format.element], value)
 
 
-def expm1_positive(x: Num) -> Num:
-    """exp(x) - 1 for ``0 <= x <= 45``; the sign of zero is kept."""
-    reduced = reduce(x)
-    scale = x.power_of_two(reduced.bits)
-    return scale.fma(reduced.p, scale - 1.0)
+def expm1_divided(x: Num, halvings: int) -> Num:
+    """``expm1(x) / 2**halvings`` for ``x >= -45``: the scale does not overflow before the value.
+
+    ``2**k r + (2**k - 1)`` is nearly exact; the tail of the polynomial, with what the reduction's
+    rounding lost, is added to it.
+    """
+    k, bits = (x * LOG2_E).rounded()
+    high, low = LOG_2_PARTS[x.format.element]
+    first = (-k).fma(high, x)
+    r = (-k).fma(low, first)
+    lost = (-k).fma(low, first - r)
+    tail = (r * r).fma(r.polynomial(tables.EXP[x.format.element]), lost)
+    scale = x.power_of_two(bits - halvings)
+    return scale.fma(tail, scale.fma(r, scale - 0.5**halvings))
 
 
 def emit_sigmoid(x: Num) -> Num:
     """1 / (1 + exp(-x)), as ``e / (1 + e)`` on the negative side."""
     y = (-abs(x)).at_least(EXP_RANGE[x.format.element][0])
-    e = exp_closely(y)
+    reduced = reduce(y)
+    e = scaled_down(reduced.p + 1.0, reduced.bits)
     return e.where(x < 0.0, 1.0) / (e + 1.0)
 
 
 def emit_tanh(x: Num) -> Num:
     """Hyperbolic tangent."""
-    e = expm1_positive((abs(x) * 2.0).at_most(45.0))
-    return (e / (e + 2.0)).with_sign_of(x)
+    a = abs(x)
+    if x.format.element == "double":
+        e = expm1_divided((a * 2.0).at_most(45.0), 1)
+        return (e / (e + 1.0)).with_sign_of(x)
+    reduced = reduce((a * 2.0).at_most(_TANH_LIMIT))
+    scale = x.power_of_two(reduced.bits)
+    outer = 1.0 - 2.0 / scale.fma(reduced.p, scale + 1.0)
+    z = a * a
+    inner = (a * z).fma(z.polynomial(tables.TANH["float"]), a)
+    return outer.where(a > 0.6, inner).with_sign_of(x)
 
 
 def emit_sinh(x: Num) -> Num:
     """Hyperbolic sine (double)."""
-    # u = expm1(|x|) / 2 never overflows before the result does; sinh = u + u / (2u + 1).
-    reduced = reduce(abs(x).at_most(710.6))
-    quarter = x.power_of_two(reduced.bits - 2)
-    u = quarter.fma(reduced.p, quarter - 0.25) * 2.0
+    # u = expm1(|x|) / 2 overflows no sooner than the result; sinh = u + u / (2u + 1).
+    u = expm1_divided(abs(x).at_most(710.6), 2) * 2.0
     value = u.where(u > 2.0**60, u + u / u.fma(2.0, 1.0))
     value = abs(x).where(abs(x) < TINY["double"], value)
     return value.with_sign_of(x)

@@ -38,7 +38,7 @@ MAX_ORDER: Final = 100
 
 
 def emit_lgamma(x: Num) -> Num:
-    """log |gamma(x)|, with the reflection formula on the negative side."""
+    """Logarithm of ``|gamma(x)|``, with the reflection formula on the negative side."""
     a = abs(x)
     value = _lgamma_positive(a)
     fraction = x - emit_round(x)

@@ -186,7 +186,7 @@ def emit_atanh(x: Num) -> Num:
 
 # --- powers (double) -----------------------------------------------------------------------------
 def emit_pow(x: Num, y: Num, *, precise: bool) -> Num:
-    """x to the y, with C's special cases.
+    """Power, with C's special cases.
 
     ``precise`` carries the logarithm as a pair, for results in double; results rounded to float
     need no more than the digits of one double.
@@ -194,7 +194,7 @@ def emit_pow(x: Num, y: Num, *, precise: bool) -> Num:
     base = abs(x)
     exponent = y.at_most(1e25).at_least(-1e25)  # infinite powers of 1 ± 2**-53 already overflow
     product = _log2_times(base, exponent, precise=precise)
-    high = product.high.at_most(1100.0).at_least(-1100.0)
+    high = product.high.at_most(1080.0).at_least(-1080.0)
     k, bits = high.rounded()
     rest = (high - k) + product.low.where(high.equals(product.high), 0.0)
     value = scaled(exp_tail(rest * LOG_2) + 1.0, bits, high < 0.0)
@@ -227,7 +227,7 @@ def log_pair(f: Num) -> Pair:
     s = Pair(s_high, remainder / below.high)
     square = s.times(s)
     # LOG holds (2 atanh(s)/s - 2) / z; its constant term is 2/3 up to rounding.
-    series = square.high.polynomial([0.0, *tables.LOG_PAIR])
+    series = square.high.polynomial([0.0, *tables.LOG_PAIR["double"]])
     cubic = constant_pair(f, 2.0 / 3.0, 3.700743415417188e-17).plus(Pair(series, f.constant(0.0)))
     twice = Pair(s.high * 2.0, s.low * 2.0)
     return twice.plus(s.times(square).times(cubic))
@@ -258,7 +258,7 @@ def emit_cbrt(x: Num) -> Num:
     y = _cbrt_start(a)
     for _ in range(2):
         cube = y * y * y
-        y = y * (cube + 2.0 * a) / (2.0 * cube + a)
+        y = y * ((cube + 2.0 * a) / (2.0 * cube + a))
     square = exact_product(y, y)
     cube_pair = exact_product(square.high, y)
     excess = (cube_pair.high - a) + square.low.fma(y, cube_pair.low)

@@ -156,9 +156,7 @@ def _bits_of_two_over_pi(f: Function, exponent: Int) -> list[Int]:
     start = exponent + (_TABLE_ZEROS - 2)
     word, shift = start >> 6, start & 63
     loaded = [f.load("i64", f.gep("i64", V("ptr", f"@{name}"), (word + i).v)) for i in range(4)]
-    return [
-        Int(f, f.intrinsic("fshl", loaded[i], loaded[i + 1], shift.v)) for i in range(3)
-    ]
+    return [Int(f, f.intrinsic("fshl", loaded[i], loaded[i + 1], shift.v)) for i in range(3)]
 
 
 def _signed_pair(f: Function, value: V, like: Num) -> Pair:
@@ -262,8 +260,12 @@ def _arc(a: Num, b: Num) -> Num:
     t = top / bottom
     z = t * t
     zero = a.constant(0.0)
-    base = a.constant(HALF_PI[0]).where(near_half, a.constant(HALF_PI[0] / 2).where(near_quarter, zero))
-    rest = a.constant(HALF_PI[1]).where(near_half, a.constant(HALF_PI[1] / 2).where(near_quarter, zero))
+    base = a.constant(HALF_PI[0]).where(
+        near_half, a.constant(HALF_PI[0] / 2).where(near_quarter, zero)
+    )
+    rest = a.constant(HALF_PI[1]).where(
+        near_half, a.constant(HALF_PI[1] / 2).where(near_quarter, zero)
+    )
     return base + (t + (t * z).fma(z.polynomial(tables.ATAN["double"]), rest))
 
 
