@@ -219,6 +219,13 @@ def fits() -> list[Fit]:
         double=10,
     )
     add(
+        "TANH",
+        "(tanh(x) - x) / x**3 of z = x*x, |x| <= 0.61",
+        (_odd_tail(mp.tanh), _odd_weight(mp.tanh)),
+        (near_zero, mp.mpf("0.3721")),
+        float=5,
+    )
+    add(
         "LOG",
         "float: (log(1+x) - x + x*x/2) / x**3",
         (_log_tail, lambda x: abs(x**3 / mp.log1p(x))),
