@@ -209,7 +209,7 @@ class Case:
 
     def __init__(self, name: str, spec: ContractionSpec) -> None:
         self.name, self.spec = name, spec
-        self.compiled = compile_module(contraction_module(spec), assembly=True)
+        self.compiled = compile_module(contraction_module(spec))
         pointers = [ctypes.c_void_p] * 5
         self._repeat = self.compiled.function(
             "repeat", None, *pointers, ctypes.c_long, ctypes.c_long
