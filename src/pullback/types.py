@@ -127,7 +127,7 @@ def _as_dtype(dtype: Any) -> DType:
     if dtype == "bfloat16":
         return bfloat16
     try:
-        found = np.dtype(dtype)
+        found: DType = np.dtype(dtype)
     except TypeError:
         raise DTypeError(f"{dtype!r} names no dtype; use one of {_dtype_list()}") from None
     if not found.isnative:
