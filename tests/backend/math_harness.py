@@ -25,8 +25,7 @@ TARGETS = [
 
 def module_text(name: str, opcode: str, element: str, operands: int, order: int, lanes: int) -> str:
     """IR of ``run(out, operands…, n)``, a loop over vectors."""
-    module = Module()
-    module.has_fma = select_target(name).has_fma  # type: ignore[attr-defined]
+    module = Module(has_fma=select_target(name).has_fma)
     arguments = [("ptr", "out"), *(("ptr", f"x{i}") for i in range(operands)), ("i64", "n")]
     f = Function(module, "run", "void", arguments, linkage="dso_local")
     type = vector_type(lanes, element)

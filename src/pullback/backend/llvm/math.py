@@ -29,7 +29,7 @@ def emit_math(f: Function, opcode: str, *args: V, order: int = 0) -> V:
     """Emit a function of ``float`` or ``double`` values, scalar or vector.
 
     Args:
-        f: The function being written. ``f.module.has_fma`` (True when absent) says whether the
+        f: The function being written. ``f.module.has_fma`` says whether the
             target has a fused multiply-add; without it, rounding to integers is done without the
             target's help too.
         opcode: One of ``MATH_OPCODES``.

@@ -269,13 +269,14 @@ class Num:
         """2 to an integer power, which must give a normal number. Any higher bits are ignored."""
         return ((exponent + self.format.bias) << self.format.fraction_bits).as_float()
 
-    def rounded(self) -> tuple[Num, Int]:
+    def rounded(self, factor: float | None = None) -> tuple[Num, Int]:
         """The nearest integer, ties to even, and bits whose low part is that integer.
 
-        Right for magnitudes below 2**22 (float) or 2**51 (double).
+        Of this, or of this times ``factor``. Right for magnitudes below 2**22 (float) or 2**51.
         """
-        shifted = self + self.format.magic
-        return shifted - self.format.magic, shifted.bits()
+        magic = self.format.magic
+        shifted = self + magic if factor is None else self.fma(factor, magic)
+        return shifted - magic, shifted.bits()
 
     def polynomial(self, coefficients: Sequence[float]) -> Num:
         """Horner's scheme; the constant coefficient comes first."""
@@ -286,8 +287,8 @@ class Num:
 
 
 def has_fma(f: Function) -> bool:
-    """Whether the target multiplies and adds in one instruction (``Module.has_fma``, or True)."""
-    return bool(getattr(f.module, "has_fma", True))
+    """Whether the target multiplies and adds in one instruction."""
+    return f.module.has_fma
 
 
 # --- sums of two numbers -------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class Reduced:
 
 def reduce(x: Num) -> Reduced:
     """Split a number in ``EXP_RANGE``."""
-    k, bits = (x * LOG2_E).rounded()
+    k, bits = x.rounded(LOG2_E)
     high, low = LOG_2_PARTS[x.format.element]
     r = (-k).fma(low, (-k).fma(high, x))
     return Reduced(exp_tail(r), k, bits)
@@ -58,9 +58,10 @@ def scaled(y: Num, bits: Int, small: Mask) -> Num:
     In two steps, since ``2**k`` itself may be out of range: ``2**(k ± 64)``, then ``2**(∓ 64)``.
     ``small`` says where ``k <= 0``, and may be wrong for ``|k|`` far from the ends.
     """
-    shift = bits.constant(_SHIFT).where(small, -_SHIFT)
+    bias, steps = y.format.bias, y.format.fraction_bits
+    shift = bits.constant(bias + _SHIFT).where(small, bias - _SHIFT)
     last = y.constant(2.0**-_SHIFT).where(small, 2.0**_SHIFT)
-    return y * y.power_of_two(bits + shift) * last
+    return y * ((bits + shift) << steps).as_float() * last
 
 
 def scaled_down(y: Num, bits: Int) -> Num:
@@ -97,7 +98,7 @@ def expm1_divided(x: Num, halvings: int) -> Num:
     ``2**k r + (2**k - 1)`` is nearly exact; the tail of the polynomial, with what the reduction's
     rounding lost, is added to it.
     """
-    k, bits = (x * LOG2_E).rounded()
+    k, bits = x.rounded(LOG2_E)
     high, low = LOG_2_PARTS[x.format.element]
     first = (-k).fma(high, x)
     r = (-k).fma(low, first)
