@@ -105,7 +105,8 @@ def share_through_scratch(
             continue
         computed = nodes_in_loop(stage, row_set, reuse[first])
         needed = set().union(*(nodes_in_loop(stages[k], row_set, reuse[k]) for k in later))
-        shared = [n for n in computed if n in needed and is_expensive(n)]
+        known = row_set.union(stage.vars)
+        shared = [n for n in computed if n in needed and is_expensive(n) and n.free <= known]
         for node in _outermost(shared):
             size = 1
             for v in stage.vars:

@@ -58,6 +58,8 @@ class Writer:
     scopes: list[dict[Any, V]] = field(default_factory=lambda: [{}])
     spread: Spread | None = None
     reuse: dict[Node, Node] = field(default_factory=dict)
+    #: Number of scopes outside of which values that depend on these counters are not visible.
+    _rebound: list[tuple[int, frozenset[LoopVar]]] = field(default_factory=list)
 
     # --- scopes ----------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -69,9 +71,13 @@ class Writer:
         finally:
             self.scopes.pop()
 
-    def known(self, key: Any) -> V | None:
-        """The value of a node already computed in an enclosing scope."""
-        for scope in reversed(self.scopes):
+    def known(self, key: Any, free: frozenset[LoopVar]) -> V | None:
+        """The value of what depends on ``free``, if an enclosing scope has computed it."""
+        outermost = 0
+        for depth, counters in self._rebound:
+            if counters & free:
+                outermost = depth
+        for scope in reversed(self.scopes[outermost:]):
             value: V | None = scope.get(key)
             if value is not None:
                 return value
@@ -81,6 +87,30 @@ class Writer:
         """Keep a value for the rest of the innermost scope."""
         self.scopes[-1][key] = value
         return value
+
+    @contextlib.contextmanager
+    def rebinding(self, vars: tuple[LoopVar, ...]) -> Iterator[None]:
+        """Inside, these counters may run anew: two loops of a kernel may share a counter.
+
+        What was computed with their outer values is not seen inside.
+        """
+        outer = {v: self.counters.pop(v) for v in vars if v in self.counters}
+        spread = self.spread
+        hidden = set(outer)
+        if spread is not None and spread.var in vars:
+            hidden.add(spread.var)
+            self.spread = None
+        if not hidden:
+            yield
+            return
+        self._rebound.append((len(self.scopes), frozenset(hidden)))
+        try:
+            with self.scope():
+                yield
+        finally:
+            self._rebound.pop()
+            self.counters.update(outer)
+            self.spread = spread
 
     @contextlib.contextmanager
     def loop(self, var: LoopVar, start: V | int = 0, stop: V | int | None = None) -> Iterator[None]:
@@ -197,7 +227,7 @@ class Writer:
             if self.spread is not None and term is self.spread.var:
                 return self.spread.base
             return self.counters[term]
-        found = self.known(term)
+        found = self.known(term, term.free())
         if found is not None:
             return found
         if isinstance(term, Dynamic):
@@ -248,7 +278,7 @@ class Writer:
 
     def _vector_term(self, term: Any, spread: Spread) -> V:
         key = ("lanes", term)
-        found = self.known(key)
+        found = self.known(key, term.free())
         if found is not None:
             return found
         if isinstance(term, LoopVar):
@@ -329,7 +359,7 @@ class Writer:
         """The node's value: computed now unless an enclosing scope knows it."""
         if node.op == "constant":
             return constant(self.f, element_type(node.dtype), node.dtype, node.payload)
-        found = self.known(node)
+        found = self.known(node, node.free)
         if found is not None:
             return found
         if node in self.reuse:
@@ -402,7 +432,8 @@ class Writer:
         start = self.f.splat(self.value(initial), lanes_of(type))
         slot = self.f.alloca(type)
         self.f.store(start, slot, align=64)
-        with self.loops(tuple(v for v in reduction.vars if v.extent > 1), [body]):
+        vars = tuple(v for v in reduction.vars if v.extent > 1)
+        with self.rebinding(vars), self.loops(vars, [body]):
             value = self.f.splat(self.value(body), lanes_of(type))
             old = self.f.load(type, slot, align=64)
             new = emit_op(self.f, reduction.opcode, node.dtype, [old, value])
@@ -420,11 +451,9 @@ class Writer:
         self.f.store(self.f.const(index_type, 0), where, align=64)
         if var.extent == 1:
             return self.f.load(index_type, where, align=64)
-        self.hoist([body])
         # The first element starts the search: it is written before the comparison at 0 is used.
         self.f.store(V(value_type, "zeroinitializer"), best, align=64)
-        with self.loop(var):
-            self.hoist([body])
+        with self.rebinding((var,)), self.loops((var,), [body]):
             value = self.f.splat(self.value(body), lanes)
             old = self.f.load(value_type, best, align=64)
             better = is_better(self.f, reduction.opcode, body.dtype, value, old)
