@@ -135,7 +135,7 @@ def test_barrier_orders_writes_when_threads_sleep(
 ) -> None:
     """With hardly any spinning every round goes through yielding and sleeping."""
     pool.prepare(4)
-    pool._set_spins(spins)
+    pool._set_spins(spins, spins)
 
     for count in (2, 4, 3):
         memory = np.zeros(8 * (8 + count), np.int64)

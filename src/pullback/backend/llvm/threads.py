@@ -24,9 +24,12 @@ from pullback.backend.llvm.emit import Function, V
 from pullback.backend.llvm.jit import Loaded, load_ir
 from pullback.backend.llvm.target import host_machine
 
-#: How long a waiting thread spins before it gives its processor away.
-SPIN_S: Final = 40e-6
-_OVERSUBSCRIBED_SPINS: Final = 50
+#: How long a worker without a job spins before it gives its processor away.
+IDLE_SPIN_S: Final = 40e-6
+#: The same of a thread that waits for the others of its team. Short: on a busy machine the thread
+#: that it waits for may be waiting for this very processor.
+JOB_SPIN_S: Final = 4e-6
+_LEAST_SPINS: Final = 20
 #: Raised by the thread itself: blocking them would turn a diagnosis into a silent death.
 _SYNCHRONOUS: Final = frozenset({"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP"})
 
@@ -159,9 +162,11 @@ class _Pool:
         self._stop = ctypes.CFUNCTYPE(None)(loaded.address("stop"))
         self._reset = ctypes.CFUNCTYPE(None)(loaded.address("reset"))
         self._spin = ctypes.CFUNCTYPE(None, _I64)(loaded.address("spin"))
-        self._set_spins = ctypes.CFUNCTYPE(None, ctypes.c_int32)(loaded.address("set_spins"))
+        self._set_spins = ctypes.CFUNCTYPE(None, ctypes.c_int32, ctypes.c_int32)(
+            loaded.address("set_spins")
+        )
         self._lock = threading.Lock()
-        self._spins = self._calibrate()
+        self._pause_s = self._calibrate()
         #: Threads that ``call`` may be asked for without ``prepare``.
         self.ready = 1
         self._reset()
@@ -182,7 +187,7 @@ class _Pool:
             if started < 0:
                 return
             oversubscribed = started + 1 > config.available_processors()
-            self._set_spins(_OVERSUBSCRIBED_SPINS if oversubscribed else self._spins)
+            self._spin_for(0.0 if oversubscribed else 1.0)
             self.ready = max(self.ready, threads)
         if started < wanted:
             warnings.warn(
@@ -203,14 +208,22 @@ class _Pool:
         self._reset()
         self.ready = 1
 
-    def _calibrate(self) -> int:
-        """Number of pauses that take ``SPIN_S``: they take 3 to 50 ns, by processor."""
+    def _spin_for(self, share: float) -> None:
+        """Set how long waiting threads spin, as a share of the usual times."""
+        idle, job = (
+            max(_LEAST_SPINS, round(share * seconds / self._pause_s))
+            for seconds in (IDLE_SPIN_S, JOB_SPIN_S)
+        )
+        self._set_spins(idle, job)
+
+    def _calibrate(self) -> float:
+        """Seconds that a pause takes: 3 to 50 ns, by processor."""
         count, best = 500, float("inf")
         for _ in range(3):
             begin = time.perf_counter()
             self._spin(count)
             best = min(best, time.perf_counter() - begin)
-        return max(_OVERSUBSCRIBED_SPINS, round(SPIN_S * count / max(best, 1e-9)))
+        return max(best / count, 1e-10)
 
 
 _START_LOCK = threading.Lock()

@@ -116,7 +116,8 @@ _STATE_IR: Final = f"""\
 @pending = internal global %Line zeroinitializer, align 64  ; workers that still run the job
 @job = internal global %Job zeroinitializer, align 64
 @ready = internal global i32 0, align 64                    ; number of workers
-@spins = internal global i32 1000, align 4
+@idle.spins = internal global i32 1000, align 4              ; of a worker without a job
+@job.spins = internal global i32 1000, align 4               ; of a caller whose workers still run
 @stopping = internal global i32 0, align 4
 @workers = internal global [{MAX_WORKERS + 1} x %Worker] zeroinitializer, align 64
 @barrier = internal global %Barrier {{ i32 0, [60 x i8] zeroinitializer, %Line zeroinitializer,
@@ -224,9 +225,9 @@ define internal void @leave_floating_mode(i32 %mode) nounwind {{
 
 _WAIT_IR: Final = """\
 ; Return once *word differs from value.
-define internal void @wait_while(ptr %word, i32 %value) nounwind {
+define internal void @wait_while(ptr %word, i32 %value, ptr %spins.p) nounwind {
 entry:
-  %spins = load i32, ptr @spins
+  %spins = load i32, ptr %spins.p
   br label %spin
 spin:
   %n = phi i32 [ %spins, %entry ], [ %n.next, %spin.on ]
@@ -250,7 +251,7 @@ define internal void @wait_slow(ptr %word, i32 %value) noinline nounwind {
 entry:
   br label %yield
 yield:
-  %n = phi i32 [ 20, %entry ], [ %n.next, %yield.on ]
+  %n = phi i32 [ 50, %entry ], [ %n.next, %yield.on ]
   %r = call i32 @sched_yield()
   %now = load atomic i32, ptr %word acquire, align 4
   %same = icmp eq i32 %now, %value
@@ -324,7 +325,7 @@ entry:
   br label %wait
 wait:
   %seen = phi i32 [ %first, %entry ], [ %ticket, %work ], [ %ticket, %last ]
-  call void @wait_while(ptr %self, i32 %seen)
+  call void @wait_while(ptr %self, i32 %seen, ptr @idle.spins)
   %ticket = load atomic i32, ptr %self acquire, align 4
   %stop = load atomic i32, ptr @stopping monotonic, align 4
   %stops = icmp ne i32 %stop, 0
@@ -394,7 +395,7 @@ join:
   %finished = icmp eq i32 %left, 0
   br i1 %finished, label %release, label %wait
 wait:
-  call void @wait_while(ptr @pending, i32 %left)
+  call void @wait_while(ptr @pending, i32 %left, ptr @job.spins)
   br label %join
 release:
   store atomic i32 0, ptr @leased release, align 4
@@ -492,9 +493,10 @@ define void @reset() nounwind {
   ret void
 }
 
-define void @set_spins(i32 %spins) nounwind {
-  store i32 %spins, ptr @spins
-  store i32 %spins, ptr getelementptr (%Barrier, ptr @barrier, i32 0, i32 3)
+define void @set_spins(i32 %idle, i32 %job) nounwind {
+  store i32 %idle, ptr @idle.spins
+  store i32 %job, ptr @job.spins
+  store i32 %job, ptr getelementptr (%Barrier, ptr @barrier, i32 0, i32 3)
   ret void
 }
 
