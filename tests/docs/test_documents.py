@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.docs.documents import ROOT, blocks, documents, examples, run
 
-from pullback import config
+from pullback import config, datasets
+from pullback.demo.train import Classifier
+from pullback.kernels.core import LoopStep
+from pullback.kernels.schedule import lower_program
+from pullback.passes.pipeline import run_pipeline
 from pullback.program.primitive import Trait
 from pullback.program.value import METHODS, PROPERTIES
 from pullback.types import SHORT_NAMES, promote_types
@@ -151,3 +157,49 @@ def test_contributing_fits_a_screen():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
     assert len(text.splitlines()) <= 60
+
+
+def test_layers_are_the_contract_s():
+    text = (ROOT / "docs" / "explanation" / "layers.md").read_text(encoding="utf-8")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+    described = [
+        set(re.findall(r"`(\w+)`", line.split("|")[1]))
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
+
+    (contract,) = (c for c in settings["tool"]["importlinter"]["contracts"] if "layers" in c)
+    assert [set(re.findall(r"\w+", layer)) for layer in contract["layers"]] == described
+
+
+def test_changelog_fragments_have_a_kind():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    kinds = {kind["directory"] for kind in settings["tool"]["towncrier"]["type"]}
+
+    names = [path.name for path in (ROOT / "changelog.d").iterdir()]
+
+    assert [n for n in names if not re.fullmatch(rf"\w[\w-]*\.({'|'.join(kinds)})\.md", n)] == []
+
+
+def test_locked_files_name_no_place():
+    """No index, no path of a machine: whoever installs uses theirs."""
+    for path in ROOT.glob("requirements-*.txt"):
+        text = path.read_text(encoding="utf-8")
+
+        assert not re.search(r"https?:|file:|\s/\w", text), path.name
+
+
+def test_a_step_of_the_demo_is_as_few_kernels_as_architecture_says():
+    training, testing = datasets.mnist10k()
+    classifier = Classifier((training[0][:64], training[1][:64]), testing)
+    rows = classifier._rows(np.random.default_rng(0))
+    program = classifier._run.program(classifier.state, classifier.images, classifier.labels, rows)
+
+    lowered = lower_program(run_pipeline(program)[0])
+
+    (loop,) = (step for step in lowered.block.steps if isinstance(step, LoopStep))
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    claim = re.search(r"A step of the demo is fewer than (\d+) kernels", text)
+    assert claim is not None
+    assert len(loop.body.steps) < int(claim[1])
