@@ -7,7 +7,7 @@ its update, a loop's carry) is written in place when every reader of the old val
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,10 +30,11 @@ from pullback.kernels.core import (
     Store,
     WhileStep,
 )
-from pullback.kernels.expression import Expressions, ReadOperand, topological
+from pullback.kernels.expression import Expressions, ReadOperand, children, topological
 from pullback.kernels.fuse import Fusion, Group, fuse, is_inline
 from pullback.kernels.index import Affine, LoopVar, as_index, linear_index
 from pullback.kernels.lower import GroupLowering
+from pullback.kernels.stages import stage_roots
 from pullback.program.core import Atom, Equation, Literal, NDArray, Program, Var
 from pullback.program.primitive import Primitive, Trait
 from pullback.types import ArrayType, DType, bool_
@@ -444,12 +445,32 @@ def _stages_write_safely(stages: list[Stage], root: Buffer) -> bool:
                 written, stage_written = store, number
     if written is None:
         return True
+    by_row = {r for stage in stages for r in stage.reductions}
     for number, stage in enumerate(stages):
-        values = [*(s.value for s in stage.stores), *stage.reductions]
-        for node in topological(values):
-            if _loads(node, root) and (node.payload[1] != written.offset or number > stage_written):
+        for offset in _offsets_read(stage, by_row, root):
+            if offset != written.offset or number > stage_written:
                 return False
     return True
+
+
+def _offsets_read(stage: Stage, by_row: set[Node], root: Buffer) -> Iterator[Affine | None]:
+    """Where the stage reads ``root`` in its own iteration; None for a loop inside that reads it.
+
+    Such a loop may have the stage's counters too, so its offsets can't be compared.
+    """
+    stack = stage_roots(stage)
+    seen: set[Node] = set()
+    while stack:
+        node = stack.pop()
+        if node in seen or node in by_row:
+            continue
+        seen.add(node)
+        if _loads(node, root):
+            yield node.payload[1]
+        if node.op not in ("reduce", "argreduce"):
+            stack.extend(children(node))
+        elif any(_loads(n, root) for n in topological([node])):
+            yield None
 
 
 class _Order:
