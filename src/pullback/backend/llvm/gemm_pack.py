@@ -25,7 +25,7 @@ from pullback.backend.llvm.gemm_tile import (
 Source = Callable[[Function, V, V, int, V | None], V]
 
 #: How many lines ahead a copy asks for memory.
-PREFETCH_LINES = 2
+PREFETCH_LINES = 8
 #: How many elements ahead a transposition asks for memory.
 PREFETCH_ELEMENTS = 64
 

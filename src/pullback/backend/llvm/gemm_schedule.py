@@ -17,7 +17,8 @@ THREADS = (1, 2, 2, 3, 4, 4, 8)
 #: More tasks than this are made only where a row block would not fit a cache.
 MOST_TASKS = 48
 FMA_PIPES = 2
-FMA_LATENCY_CYCLES = 4
+#: Four cycles, and what scheduling loses where nothing else hides them.
+FMA_LATENCY_CYCLES = 5.5
 #: Estimated cycles to pack one element: contiguous copy, register transpose, one by one.
 COPY_CYCLES, TRANSPOSE_CYCLES, GATHER_CYCLES = 0.5, 0.4, 2.0
 _B_CYCLES = {
@@ -30,11 +31,15 @@ _B_CYCLES = {
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 192)
 TILE_OVERHEAD_CYCLES, TASK_OVERHEAD_CYCLES = 25.0, 150.0
 #: Estimated cycles to bring a register's worth of B from the second-level cache.
-L2_CYCLES = 2.5
+L2_CYCLES = 2.7
 #: Estimated cycles that a term of k costs a tile besides its arithmetic.
 STEP_CYCLES = 0.15
+#: Estimated cycles that one more row of A costs a term of k when A comes from far.
+LINE_CYCLES = 0.05
+#: The same for a tile's rows that lie side by side, in rows.
+COLUMN_LINES = 8
 #: Estimated cycles that a panel waits for each line of B when it is read for the first time.
-MEMORY_CYCLES = 5.0
+MEMORY_CYCLES = 3.0
 #: Cost of a last panel of another width: one more microkernel to compile.
 NARROW_PANEL = 1.01
 #: Columns that a sweep reads in one stretch, at least and at most; lines read side by side.
@@ -46,7 +51,7 @@ MOST_ALIASED_ROWS = 8
 #: Longest stretch of k that is summed before the next operand block is packed.
 K_BLOCK_BYTES = 4096
 #: A thread keeps at most this multiple of its L2 cache of packed columns from task to task.
-RESIDENT_L2_MULTIPLE = 2
+RESIDENT_L2_MULTIPLE = 4
 #: Most vectors across a tile.
 MAX_VECTORS = 8
 
@@ -285,7 +290,7 @@ def _tile_cycles(rows: int, width: int) -> float:
 
 
 def _outer_tiles(spec: ContractionSpec) -> Schedule:
-    """The tile whose estimated time, averaged over two and four threads, is least."""
+    """The tile whose estimated time, averaged over few threads, is least."""
     lanes = _lanes(spec)
     return min(
         (
@@ -318,12 +323,15 @@ def _tiles(
 
 def _tiles_cost(spec: ContractionSpec, tiles: Schedule) -> float:
     serial = _compute_cycles(spec, tiles) + tiles.panels * spec.k * MEMORY_CYCLES
+    if 2 * spec.m * spec.k * element_bytes(spec.a.dtype) > spec.target.l2_bytes:
+        lines = tiles.row_tiles * COLUMN_LINES if packs_along_rows(spec.a) else spec.m
+        serial += lines * spec.k * tiles.panels * LINE_CYCLES
     if _pack_a(spec, tiles) != "no":
-        serial += spec.m * spec.k * _a_cycles(spec)
+        serial += 2 * spec.m * spec.k * _a_cycles(spec)
     if tiles.panels > 1 and spec.n % tiles.panel and _ceil(spec.n, tiles.lanes) % tiles.vectors:
         serial *= NARROW_PANEL
     packing = _B_CYCLES[_pack_b(spec, tiles)] * spec.n * spec.k
-    return sum(_parallel_cycles(spec, tiles, serial, packing, threads) for threads in (2, 4))
+    return sum(_parallel_cycles(spec, tiles, serial, packing, threads) for threads in (1, 2, 2, 4))
 
 
 def _parallel_cycles(

@@ -165,9 +165,12 @@ def rolled_loop(
 ) -> Iterator[V]:
     """``Function.loop`` that LLVM shall not unroll: its body is long enough, compiling is not free.
 
-    Carry values through ``alloca`` slots.
+    A single iteration is written without a loop. Carry values through ``alloca`` slots.
     """
     start, stop, step = (x if isinstance(x, V) else i64(x) for x in (start, stop, step))
+    if _runs_once(start, stop, step):
+        yield start
+        return
     slot = f.alloca("i64", start)
     head, body, done = f.label(hint), f.label("body"), f.label("done")
     f.branch(head)
@@ -179,6 +182,13 @@ def rolled_loop(
     f.store(f.emit("i64", f"add nsw i64 {i.text}, {step.text}"), slot)
     f.raw(f"br label %{head}, !llvm.loop {_rolled(f.module)}")
     f.start(done)
+
+
+def _runs_once(start: V, stop: V, step: V) -> bool:
+    """Whether the bounds are constants of which one iteration follows."""
+    if any(x.text.startswith("%") for x in (start, stop, step)):
+        return False
+    return int(start.text) < int(stop.text) <= int(start.text) + int(step.text)
 
 
 def _rolled(module: Module) -> str:
