@@ -14,7 +14,7 @@ def test_everything_announced_exists():
         assert name in dir(pb)
 
 
-def test_star_import_gives_the_transformations():
+def test_star_import_gives_the_transformations() -> None:
     names: dict[str, object] = {}
 
     exec("from pullback import *", names)

@@ -10,6 +10,8 @@ import signal
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def f32(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def counted(f):
+def counted(f: Callable[..., Any]) -> tuple[Callable[..., Any], list[int]]:
     """``f``, and the list of its calls."""
     calls: list[int] = []
 
@@ -97,11 +99,11 @@ def test_constants_and_captured_arrays():
 def test_weak_arguments_stay_weak():
     f = pb.jit(lambda s, x: (s * x, s))
 
-    product, scalar = f(2.0, np.float64([3.0]))
+    product, scalar = f(2.0, np.array([3.0], np.float64))
 
     assert product.dtype == np.float64
     assert scalar.weak
-    assert f(np.float32(2), np.float64([3]))[1].weak is False
+    assert f(np.float32(2), np.array([3], np.float64))[1].weak is False
 
 
 def test_empty_and_rank_0_arrays():
@@ -112,11 +114,13 @@ def test_empty_and_rank_0_arrays():
     assert (a.shape, float(b)) == ((0, 3), 8.0)
 
 
-def test_arrays_made_of_numpy_scalars():
+def test_arrays_made_of_numpy_scalars() -> None:
     f = pb.jit(lambda x: x + 1)
 
-    assert float(f(Array(np.float32(2)))) == 3.0
-    assert isinstance(Array(np.float32(2)).data, np.ndarray)
+    x = Array(np.float32(2))  # type: ignore[arg-type]
+
+    assert float(f(x)) == 3.0
+    assert isinstance(x.data, np.ndarray)
 
 
 def test_non_contiguous_and_read_only_arguments():
@@ -161,7 +165,7 @@ def test_a_signature_is_traced_once():
     g(as_value(f32(1)), f32(2))  # an Array of the same type
     assert len(calls) == 1
     g(f32(1, 2), f32(2, 3))
-    g(np.float64([1]), f32(2))
+    g(np.array([1], np.float64), f32(2))
     assert len(calls) == 3
     g(f32(1), f32(2))
     assert len(calls) == 3
@@ -246,9 +250,9 @@ def test_names_and_positions_of_static_arguments_are_one():
 def test_static_values_of_different_types_are_different():
     f = pb.jit(lambda x, n: x * n, static_argnums=(1,))
 
-    assert f(np.int32([1]), 2).dtype == np.int32
-    assert f(np.int32([1]), 2.0).dtype == np.float32
-    assert f(np.int32([1]), True).dtype == np.int32
+    assert f(np.array([1], np.int32), 2).dtype == np.int32
+    assert f(np.array([1], np.int32), 2.0).dtype == np.float32
+    assert f(np.array([1], np.int32), True).dtype == np.int32
 
 
 def test_negative_static_positions():
@@ -271,13 +275,13 @@ def test_unhashable_static_arguments_are_refused():
             call()
 
 
-def test_options_that_name_no_argument_are_refused():
+def test_options_that_name_no_argument_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="static_argnums: f has no argument 2"):
         pb.jit(_two_arguments(), static_argnums=2)
     with pytest.raises(ConfigurationError, match="static_argnames: f has no argument 'z'"):
         pb.jit(_two_arguments(), static_argnames="z")
     with pytest.raises(ConfigurationError, match="numerics is 'loose'"):
-        pb.jit(lambda x: x, numerics="loose")
+        pb.jit(lambda x: x, numerics="loose")  # type: ignore[arg-type]
 
 
 def _two_arguments():
@@ -599,7 +603,7 @@ def test_jit_in_jit_is_traced_on():
     program = pb.make_program(lambda x: inner(inner(x)))(f32(1))
 
     assert [eqn.primitive.name for eqn in program.equations] == ["sin", "sin"]
-    assert {eqn.source.file for eqn in program.equations} == {__file__}
+    assert {eqn.source and eqn.source.file for eqn in program.equations} == {__file__}
     assert len(calls) == 2
 
 
@@ -637,7 +641,8 @@ def test_all_orders_and_modes_of_a_jitted_function():
     assert float(pb.jvp(f, (x,), (np.float64(1),))[1]) == 12.0
     assert float(pb.jvp(pb.grad(f), (x,), (np.float64(1),))[1]) == 12.0
     assert float(pb.hessian(f)(x)) == 12.0
-    assert pb.jacrev(pb.jit(lambda x: x * x))(np.float64([1, 2])).tolist() == [[2, 0], [0, 4]]
+    squares = pb.jacrev(pb.jit(lambda x: x * x))
+    assert squares(np.array([1.0, 2.0])).tolist() == [[2, 0], [0, 4]]
 
 
 def test_a_differentiated_jitted_function_is_traced_once():
@@ -765,7 +770,7 @@ def test_a_method_keeps_its_instance_and_forgets_it():
     assert instance() is None
 
 
-def test_instances_that_are_trees_are_arguments():
+def test_instances_that_are_trees_are_arguments() -> None:
     @tree.register_dataclass
     @dataclasses.dataclass
     class Layer:
@@ -786,7 +791,7 @@ def test_instances_that_are_trees_are_arguments():
 # Threads
 
 
-def test_threads_call_one_function():
+def test_threads_call_one_function() -> None:
     f = pb.jit(lambda x: Sin()(x) * 2.0)
     inputs = [np.full(100, i, np.float32) for i in range(8)]
     found: dict[int, np.ndarray] = {}

@@ -14,11 +14,11 @@ from pullback.program.value import Array, as_value
 
 
 def array(*values: float) -> Array:
-    return as_value(np.array(values, np.float64))
+    return Array(np.array(values, np.float64))
 
 
 def scalar(x: float) -> Array:
-    return as_value(np.float64(x))
+    return Array(np.asarray(x, np.float64))
 
 
 def total(x):
@@ -256,7 +256,7 @@ def test_integer_variables_are_not_watched():
 
 
 def test_inside_jit_with_variables():
-    v = Variable(np.float64([1, 2]))
+    v = Variable(np.array([1, 2], np.float64))
 
     @pb.jit
     def step(x):
@@ -265,7 +265,7 @@ def test_inside_jit_with_variables():
         v.assign_sub(tape.gradient(loss, v) * 0.25)
         return loss
 
-    assert float(step(np.float64([1, 1]))) == 5.0
+    assert float(step(np.array([1, 1], np.float64))) == 5.0
     assert v.tolist() == [0.5, 1.0]
 
 
@@ -288,7 +288,7 @@ def test_over_jit_and_loops():
     f = pb.jit(lambda x: x * v)
 
     with GradientTape(persistent=True) as tape:
-        c, _ = pb.scan(lambda c, x: (c * v + x, None), np.float64(1), np.float64([1, 2]))
+        c, _ = pb.scan(lambda c, x: (c * v + x, None), np.float64(1), np.array([1, 2], np.float64))
         d = f(c)
         e = pb.cond(d > 0, lambda: d * v, lambda: d)
 
@@ -346,7 +346,7 @@ def test_jacobian_of_a_gradient_is_the_hessian():
 
 
 def test_jacobian_of_a_variable():
-    v = Variable(np.float64([1, 2]))
+    v = Variable(np.array([1, 2], np.float64))
 
     with GradientTape() as tape:
         y = v * v

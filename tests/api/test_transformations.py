@@ -43,12 +43,13 @@ def test_grad_of_a_numpy_array(rng):
     close(np.cos(x) * x + np.sin(x), pb.grad(lambda x: total(Sin()(x) * x))(x))
 
 
-def test_grad_keeps_trees(rng):
+def test_grad_keeps_trees(rng) -> None:
     class Pair(NamedTuple):
-        w: object
-        b: object
+        w: np.ndarray
+        b: np.ndarray
 
-    params = {"layers": [Pair(rng.normal(size=(2,)), rng.normal(size=()))], "none": None}
+    layer = Pair(rng.normal(size=(2,)), np.asarray(rng.normal()))
+    params = {"layers": [layer], "none": None}
 
     def f(params, x):
         layer = params["layers"][0]
@@ -57,9 +58,8 @@ def test_grad_keeps_trees(rng):
     found = pb.grad(f)(params, np.array([1.0, 2.0]))
 
     assert tree.structure(params) == tree.structure(found)
-    w, b = params["layers"][0]
-    close(np.array([1.0, 2.0]) * b, found["layers"][0].w)
-    close((w * [1.0, 2.0]).sum(), found["layers"][0].b)
+    close(np.array([1.0, 2.0]) * layer.b, found["layers"][0].w)
+    close((layer.w * [1.0, 2.0]).sum(), found["layers"][0].b)
 
 
 def test_argnums_choose_arguments():
@@ -71,8 +71,8 @@ def test_argnums_choose_arguments():
     assert [float(d) for d in pb.grad(f, argnums=(-3,))(3.0, 2.0, 1)] == [12.0]
 
 
-def test_arguments_that_are_not_differentiated_pass_unchanged():
-    seen = []
+def test_arguments_that_are_not_differentiated_pass_unchanged() -> None:
+    seen: list[object] = []
 
     def f(x, text, flag=None):
         seen.extend((text, flag))
@@ -142,7 +142,7 @@ def test_grad_is_named_like_its_function():
     assert (pb.grad(loss).__name__, pb.grad(loss).__doc__) == ("loss", "The loss.")
 
 
-def test_grad_with_dataclasses():
+def test_grad_with_dataclasses() -> None:
     @tree.register_dataclass
     @dataclasses.dataclass
     class Params:
@@ -328,10 +328,10 @@ def test_modes_can_be_mixed():
     def forward(f):
         return lambda x: pb.jvp(f, (x,), (as_value(np.float64(1.0)),))[1]
 
-    x = as_value(np.float64(x))
+    at = as_value(np.float64(x))
     for outer in (pb.grad, forward):
         for inner in (pb.grad, forward):
-            close(expected, outer(inner(f))(x))
+            close(expected, outer(inner(f))(at))
 
 
 def test_perturbations_are_not_confused():
@@ -388,7 +388,9 @@ def test_grad_through_cond_and_while_loop_in_both_modes():
 
 def test_grad_inside_a_scan_body():
     """The derivative of a body with respect to its own slice."""
-    _, found = pb.scan(lambda c, x: (c, pb.grad(lambda y: y * y * x)(x)), 0.0, np.float64([1, 2]))
+    _, found = pb.scan(
+        lambda c, x: (c, pb.grad(lambda y: y * y * x)(x)), 0.0, np.array([1, 2], np.float64)
+    )
 
     assert found.tolist() == [2.0, 8.0]
 

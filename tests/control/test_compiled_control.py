@@ -23,7 +23,7 @@ def operands(rng):
     return rng.normal(size=(3, 3)) * 0.5, rng.normal(size=3), rng.normal(size=(5, 3))
 
 
-def cell(w, state, xs, reverse=False, unroll=1):
+def cell(w, state, xs, *, reverse=False, unroll=1):
     def step(c, x):
         c = tanh(matvec(w, c) + x)
         return c, (c * x, sin(x))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_second_order_differentiates_the_rule(rng):
     check_equal(grad(grad(grad(f)))(x), -3.0 * np.cos(x))
 
 
-def test_rule_that_uses_the_function_itself(rng):
+def test_rule_that_uses_the_function_itself(rng) -> None:
     """Every order goes through the user's rule."""
 
     @custom_vjp
@@ -62,7 +64,8 @@ def test_rule_that_uses_the_function_itself(rng):
     f.defvjp(lambda x: (f(x), x), lambda x, ct: (ct * f(x) * 2.0,))
 
     x = np.float64(0.3)
-    for order, function in enumerate((f, grad(f), grad(grad(f)))):
+    functions: list[Callable[..., Any]] = [f, grad(f), grad(grad(f))]
+    for order, function in enumerate(functions):
         check_equal(function(x), 2.0**order * np.exp(x))
 
 

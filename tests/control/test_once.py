@@ -19,6 +19,7 @@ from pullback.primitives.control import Call
 from pullback.primitives.derive import Extension, merge_extended, note_extension
 from pullback.primitives.dot import Dot
 from pullback.program.builder import Builder
+from pullback.program.core import Atom
 from pullback.program.interpret import interpret
 from pullback.program.verify import verify
 from pullback.testing import check_vjp
@@ -223,7 +224,7 @@ def test_merge_refuses_a_circle():
     assert merge_extended(program) is program
 
 
-def test_split_prefers_what_is_at_hand():
+def test_split_prefers_what_is_at_hand() -> None:
     """Free inputs are read, cheap values computed again, invariant ones computed once outside."""
     vector = ArrayType((4,), float64)
     with Builder() as b:
@@ -237,7 +238,9 @@ def test_split_prefers_what_is_at_hand():
     for program in (split.forward, split.backward, split.invariant):
         verify(program)
     kept = split.forward.outputs[1:]
-    made = {v: e.primitive.name for e in split.forward.equations for v in e.outputs}
+    made: dict[Atom, str] = {
+        v: e.primitive.name for e in split.forward.equations for v in e.outputs
+    }
     assert [made.get(v, "carry") for v in kept] == ["carry", "tanh"]
     assert split.reads == (2,)
     names = {e.primitive.name for e in split.invariant.equations}

@@ -20,7 +20,7 @@ def cell(rng):
     return rng.normal(size=(3, 3)) * 0.5, rng.normal(size=3), rng.normal(size=(5, 3))
 
 
-def recurrent(w, state, xs, reverse=False, unroll=1):
+def recurrent(w, state, xs, *, reverse=False, unroll=1):
     def step(state, x):
         state = tanh(matvec(w, state) + x)
         return state, {"state": state, "input": sin(x) * state}
@@ -28,7 +28,7 @@ def recurrent(w, state, xs, reverse=False, unroll=1):
     return scan(step, state, xs, reverse=reverse, unroll=unroll)
 
 
-def recurrent_loop(w, state, xs, reverse=False):
+def recurrent_loop(w, state, xs, *, reverse=False):
     """The same with Python's loop, on values or NumPy arrays."""
     states, inputs = [None] * len(xs), [None] * len(xs)
     for i in range(len(xs))[:: -1 if reverse else 1]:
@@ -52,7 +52,8 @@ def test_scan_gradient_equals_that_of_the_unrolled_loop(cell, reverse):
     w, state, xs = cell
 
     def unrolled(*args):
-        return weighted_like_scan(recurrent_loop(*args[:2], args[2:], reverse))
+        w, state, *xs = args
+        return weighted_like_scan(recurrent_loop(w, state, xs, reverse=reverse))
 
     found = grad(lambda *args: total(recurrent(*args, reverse=reverse)), (0, 1, 2))(*cell)
     of_w, of_state, *of_rows = grad(unrolled, range(7))(w, state, *xs)

@@ -175,13 +175,13 @@ def test_body_must_keep_the_types():
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 8, 11])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_associative_scan_equals_running_products(rng, n, reverse):
+def test_associative_scan_equals_running_products(rng, n, reverse) -> None:
     matrices = rng.normal(size=(n, 2, 2))
 
     product = Dot(((2,), (1,)), ((0,), (0,)))
     found = np.asarray(associative_scan(product, matrices, reverse=reverse))
 
-    expected = []
+    expected: list[np.ndarray] = []
     for m in matrices[:: -1 if reverse else 1]:
         expected.append(expected[-1] @ m if expected else m)
     expected = expected[::-1] if reverse else expected

@@ -155,6 +155,7 @@ def test_convert_carries_the_cotangent_back_in_the_operand_dtype(source, target)
 
     (found,) = pull_back_eagerly(lambda xs: (Convert(target)(*xs),), [x], [ct])
 
+    assert found is not None
     assert found.dtype == source
     assert found.tolist() == [0.5, 2.0]
 

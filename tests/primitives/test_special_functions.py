@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pullback.primitives import special_functions
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "erf": special_functions.erf,
     "erfc": special_functions.erfc,
     "erfinv": special_functions.erfinv,

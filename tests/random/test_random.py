@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -9,7 +12,7 @@ import scipy.stats
 from pullback import random
 from pullback.errors import DTypeError, ShapeError, TracerIntegerError
 from pullback.primitives.shape import Reshape, Slice
-from pullback.program.value import as_value
+from pullback.program.value import Value, as_value
 from pullback.trace.stage import stage
 from pullback.types import as_dtype, float16, float32, float64, int32, type_of, uint8
 
@@ -148,10 +151,10 @@ def spans(name):
 def test_randint_of_numbers_equals_that_of_arrays(dtype):
     """Python bounds are worked out in Python, arrays in wrapping arithmetic."""
     for low, high in spans(dtype):
-        arrays = [np.asarray(x, np.int64 if x < 2**63 else np.uint64) for x in (low, high)]
+        first, last = (np.asarray(x, np.int64 if x < 2**63 else np.uint64) for x in (low, high))
 
         by_numbers = np.asarray(random.randint(KEY, (500,), low, high, dtype))
-        by_arrays = np.asarray(random.randint(KEY, (500,), *arrays, dtype))
+        by_arrays = np.asarray(random.randint(KEY, (500,), first, last, dtype))
 
         np.testing.assert_array_equal(by_numbers, by_arrays)
         assert low <= int(by_numbers.min())
@@ -173,7 +176,7 @@ def test_randint_reaches_the_whole_of_64_bits():
     assert found.min() < 0.001 * 2.0**64
 
 
-DISTRIBUTIONS = {
+DISTRIBUTIONS: dict[str, tuple[Callable[[], Value], Callable[..., Any]]] = {
     "uniform": (lambda: random.uniform(KEY, (20000,)), scipy.stats.uniform.cdf),
     "uniform-f64": (lambda: random.uniform(KEY, (20000,), float64), scipy.stats.uniform.cdf),
     "normal": (lambda: random.normal(KEY, (20000,)), scipy.stats.norm.cdf),
@@ -272,7 +275,7 @@ ERRORS = [
     (lambda: random.bits(np.zeros(2, np.int32)), DTypeError, "expected u32"),
     (lambda: random.bits(random.split(KEY)), ShapeError, "expected one key"),
     (lambda: random.bits(KEY, (2,), int32), DTypeError, "unsigned"),
-    (lambda: random.uniform(KEY, 3), ShapeError, r"expected a tuple: \(3,\)"),
+    (lambda: random.uniform(KEY, 3), ShapeError, r"expected a tuple: \(3,\)"),  # type: ignore[arg-type]
     (lambda: random.uniform(KEY, (-1,)), ShapeError, "negative length"),
     (lambda: random.uniform(KEY, (2,), int32), DTypeError, "expected a floating dtype"),
     (lambda: random.uniform(KEY, (2,), minval=np.zeros(3)), ShapeError, "broadcast"),

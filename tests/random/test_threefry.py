@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.laws.python_loops import PythonLoops, element
@@ -42,10 +44,11 @@ def test_hash_equals_published_vectors(counter, key, expected):
 
 
 @pytest.mark.parametrize(("counter", "key", "expected"), PUBLISHED)
-def test_hash_of_the_loop_language_equals_published_vectors(counter, key, expected):
-    words = [tuple(element(word, uint32) for word in pair) for pair in (key, counter)]
+def test_hash_of_the_loop_language_equals_published_vectors(counter, key, expected) -> None:
+    loops: Any = PythonLoops()
+    words: Any = [tuple(element(word, uint32) for word in pair) for pair in (key, counter)]
 
-    found = threefry2x32_elements(PythonLoops(), *words)
+    found: Any = threefry2x32_elements(loops, *words)
 
     assert expected == tuple(int(x.value) for x in found)
 
@@ -74,13 +77,13 @@ def test_a_prefix_does_not_depend_on_the_length():
     assert len(np.unique(long)) > 99_990
 
 
-def test_counters_above_32_bits_reach_the_high_word():
+def test_counters_above_32_bits_reach_the_high_word() -> None:
     """The element of an array of more than 2**32 elements, by its ``lower`` rule."""
-    key = KeyOperand()
+    key: Any = KeyOperand()
     primitive = RandomBits((3, 2**32), 32)
-    loops = PythonLoops()
+    loops: Any = PythonLoops()
 
-    found = primitive.lower(loops, (2, 5), key)
+    found: Any = primitive.lower(loops, (2, 5), key)
 
     first, second = threefry2x32(KEY_42, np.array([2], np.uint32), np.array([5], np.uint32))
     assert int(found.value) == int((first ^ second)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import pullback as pb
 from pullback import Variable
 from pullback.errors import DTypeError, LeakedTracerError, PullbackError, ShapeError
-from pullback.program.value import as_value
+from pullback.program.value import Array, as_value
 from pullback.trace.variable import exclusive, put, take
 
 
@@ -23,7 +24,7 @@ def test_a_variable_has_type_name_and_flag():
     v = Variable(ones(2, 3), trainable=False, name="kernel")
 
     assert (v.name, v.trainable) == ("kernel", False)
-    assert ((2, 3), np.float32, 2, 6) == (v.shape, v.dtype, v.ndim, v.size)
+    assert ((2, 3), np.dtype(np.float32), 2, 6) == (v.shape, v.dtype, v.ndim, v.size)
     assert "Variable('kernel', f32[2,3]" in repr(v)
 
 
@@ -49,7 +50,7 @@ def test_assign_changes_the_value_but_no_array_read_before():
     v = Variable(ones(2))
     before = v.value
 
-    returned = v.assign(as_value(np.float32([2, 3])))
+    returned = v.assign(as_value(np.array([2, 3], np.float32)))
 
     assert returned is v
     assert before.tolist() == [1.0, 1.0]
@@ -69,7 +70,7 @@ def test_assign_add_and_sub():
     v = Variable(ones(2))
 
     v.assign_add(2.0)
-    v.assign_sub(np.float32([1, 0.5]))
+    v.assign_sub(np.array([1, 0.5], np.float32))
 
     assert v.tolist() == [2.0, 2.5]
 
@@ -98,7 +99,7 @@ def test_assign_refuses_another_dtype():
 
 
 def test_a_variable_stands_for_its_value():
-    v = Variable(np.float32([1, 4]))
+    v = Variable(np.array([1, 4], np.float32))
 
     assert (v + 1).tolist() == [2.0, 5.0]
     assert (2 * v).tolist() == [2.0, 8.0]
@@ -131,10 +132,15 @@ def test_a_tracer_is_no_initial_value():
         pb.make_program(lambda x: Variable(x))(ones(2))
 
 
-def test_a_tracer_cannot_be_assigned_outside():
+def test_a_tracer_cannot_be_assigned_outside() -> None:
     v = Variable(ones(2))
-    leaked = []
-    pb.make_program(lambda x: leaked.append(x) or x)(ones(2))
+    leaked: list[Any] = []
+
+    def leak(x):
+        leaked.append(x)
+        return x
+
+    pb.make_program(leak)(ones(2))
 
     with pytest.raises(LeakedTracerError):
         v.assign(leaked[0])
@@ -184,7 +190,7 @@ def test_another_thread_waits_for_a_taken_variable():
     thread.start()
     time.sleep(0.1)  # the reader must not have got through
     assert seen == []
-    put([v], [as_value(np.float32([5, 6]))])
+    put([v], [Array(np.array([5, 6], np.float32))])
     thread.join(5)
 
     assert seen == [[5.0, 6.0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -32,7 +32,7 @@ class Box:
 
 tree.register(Box, lambda b: ((b.content,), b.label), lambda label, c: Box(c[0], label))
 
-EXAMPLES = [
+EXAMPLES: list[tuple[Any, list[int], str]] = [
     (1, [1], "*"),
     (None, [], "None"),
     ((), [], "()"),
@@ -81,8 +81,8 @@ def test_structures_tell_classes_keys_and_meta_apart():
     assert len({tree.structure(x) for x in distinct}) == len(distinct)
 
 
-def test_defaultdict_keeps_its_factory():
-    given = collections.defaultdict(list, b=1, a=2)
+def test_defaultdict_keeps_its_factory() -> None:
+    given: collections.defaultdict[str, Any] = collections.defaultdict(list, b=1, a=2)
 
     again = tree.map(lambda leaf: leaf, given)
 
@@ -240,8 +240,8 @@ def test_children_are_structures():
     assert tree.structure(1).children() == []
 
 
-def test_deep_trees_keep_their_structure():
-    given = 0
+def test_deep_trees_keep_their_structure() -> None:
+    given: Any = 0
     for _ in range(200):
         given = [given]
 
