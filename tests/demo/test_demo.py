@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -42,6 +43,20 @@ def test_demo_prints_tables_and_writes_a_picture(tmp_path):
     assert [row[0] for row in rows] == ["1", "2"]
     assert all(len(row) == 7 for row in rows)
     assert f"test accuracy: {rows[-1][4]}" == lines[-1]
+
+
+def test_demo_runs_where_only_ascii_can_be_printed(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pullback.demo", "--epochs", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.isascii()
+    assert done.stdout.splitlines()[-1].startswith("test accuracy: 0.")
 
 
 def test_demo_writes_its_picture_where_it_is_told(tmp_path, capsys):

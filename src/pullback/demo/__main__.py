@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,6 +76,8 @@ def _run(options: argparse.Namespace) -> None:
     from pullback.demo import picture, report
     from pullback.demo.train import Classifier
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without lines and dots gets "?"
     console = Console(highlight=False)
     training, testing = datasets.mnist10k()
     classifier = Classifier(training, testing, options.batch, options.seed)
