@@ -30,7 +30,6 @@ BUDGETS = {
     "passes": 1500,
     "kernels": 1500,
     "backend": 2500,
-    "explain": 1200,
     "demo": 300,
     "(modules)": 2000,
 }
