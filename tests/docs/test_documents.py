@@ -105,7 +105,8 @@ def test_readme_lists_the_settings():
         assert given is not None, row[2]
         value = eval(given[1])
         with config.override(**{name: value}) as settings:
-            assert str(getattr(settings, name)).endswith(str(value).strip("."))
+            assert str(getattr(settings, name)) == str(value)
+        assert row[4].strip(" `") == config._DEFAULTS[name]
     assert {t.strip("`") for t in re.findall(r"`\w+`", rows["PULLBACK_TARGET"][3])} == set(
         config.TARGETS
     )
