@@ -513,8 +513,10 @@ def masked_by_sign(spec: ContractionSpec, which: str, values: V, gates: V) -> Ca
         parts = []
         for pointer in (values, gates):
             place = f.gep("float", pointer, at)
-            full = mask is None
-            parts.append(f.load(type, place) if full else f.masked_load(type, place, mask))
+            if mask is None:
+                parts.append(f.load(type, place))
+            else:
+                parts.append(f.masked_load(type, place, mask))
         positive = f.compare("ogt", parts[1], f.const(type, 0.0))
         return f.select(positive, parts[0], f.const(type, 0.0))
 

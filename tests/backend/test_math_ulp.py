@@ -339,7 +339,7 @@ def agree(got: Array, expected: Array, units: int = 0) -> Array:
 @pytest.mark.parametrize("opcode", UNARY)
 def test_special_values(opcode: str, dtype: type) -> None:
     """As NumPy has them; lgamma as C99, erfinv by symmetry."""
-    x = SPECIAL_VALUES.astype(dtype)
+    x: Array = SPECIAL_VALUES.astype(dtype)
     expected = NUMPY[opcode](x.astype(np.float64)).astype(dtype)
     if opcode == "lgamma":
         expected = np.array([exact_lgamma(v) for v in x.tolist()], dtype)
@@ -373,6 +373,8 @@ def test_exact_functions_of_two_operands(
     """Bit for bit, for random bits (huge quotients) and for ordinary numbers."""
     bits = np.uint32 if dtype is np.float32 else np.uint64
     top = np.iinfo(bits).max
+    x: Array
+    y: Array
     x, y = (rng.integers(0, top, 20_000, dtype=bits).view(dtype) for _ in range(2))
     x = np.concatenate([x, rng.uniform(-100, 100, 20_000).astype(dtype)])
     y = np.concatenate([y, rng.uniform(-3, 3, 20_000).astype(dtype)])

@@ -56,9 +56,9 @@ def rest_axes(ndim, axes, batch):
     return [i for i in range(batch, ndim) if i not in axes]
 
 
-def selector(x, axes, batch, lead, vector):
+def selector(x, axes, batch, lead, vector) -> tuple[tuple[int | slice, ...], bool]:
     """Return the NumPy index of one index vector, and whether it lies inside."""
-    key = [slice(None)] * x.ndim
+    key: list[int | slice] = [slice(None)] * x.ndim
     inside = True
     for axis in range(batch):
         key[axis] = lead[axis]

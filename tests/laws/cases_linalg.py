@@ -35,8 +35,8 @@ def each(function):
 
     def reference(*arrays):
         lead = arrays[0].shape[:-2]
-        arrays = [np.asarray(x).astype(np.float64).astype(np.longdouble) for x in arrays]
-        results = [function(*(x[i] for x in arrays)) for i in np.ndindex(lead)]
+        exact = [np.asarray(x).astype(np.float64).astype(np.longdouble) for x in arrays]
+        results = [function(*(x[i] for x in exact)) for i in np.ndindex(lead)]
         return np.asarray(results).reshape(lead + np.shape(results[0]))
 
     return reference

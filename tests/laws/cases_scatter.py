@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 from case import Case
@@ -11,7 +14,7 @@ from pullback.primitives.scatter import Scatter
 
 BF16 = ml_dtypes.bfloat16
 
-STEPS = {
+STEPS: dict[str, Callable[[Any, Any], Any]] = {
     "set": lambda x, u: u,
     "add": lambda x, u: x + u,
     "mul": lambda x, u: x * u,

@@ -27,8 +27,8 @@ def specials(dtype: DType) -> NDArray:
     info = ml_dtypes.finfo(dtype)
     positive = [0.0, 1.0, np.inf, 0.5, 1.5, 2.5, float(info.max), float(info.smallest_normal)]
     positive.append(float(info.smallest_subnormal))
-    values = [sign * x for x in positive for sign in (1.0, -1.0)]
-    return np.array([*values, np.nan], np.float64).astype(dtype)
+    signed = [sign * x for x in positive for sign in (1.0, -1.0)]
+    return np.array([*signed, np.nan], np.float64).astype(dtype)
 
 
 def special_pairs(dtype: DType) -> tuple[NDArray, NDArray]:

@@ -103,7 +103,10 @@ class ArrayOperand:
 
 
 class PythonLoops:
-    """A ``LoopBuilder`` that computes at once."""
+    """A ``LoopBuilder`` that computes at once.
+
+    It takes only its own elements, which the protocol cannot say: callers type it as Any.
+    """
 
     def constant(self, value: Any, dtype: DType) -> Element:
         return element(value, dtype)
@@ -368,7 +371,7 @@ def run_lowered(primitive: Primitive, *arrays: NDArray) -> NDArray:
     out = primitive.infer(*map(type_of, arrays))
     assert isinstance(out, ArrayType), f"{primitive.name} has several outputs and a lower rule"
     operands = [ArrayOperand(x) for x in arrays]
-    loops = PythonLoops()
+    loops: Any = PythonLoops()
     result = np.empty(out.shape, out.dtype)
     for index in itertools.product(*map(range, out.shape)):
         found: Any = primitive.lower(loops, tuple(map(Counter, index)), *operands)

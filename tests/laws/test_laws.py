@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from pullback.testing import check_types, check_vjp, pull_back_eagerly
 from pullback.types import FLOATING, float32, float64, type_of
 
 
-def cases(keep=lambda case: True):
+def cases(keep: Callable[[Case], bool] = lambda case: True) -> pytest.MarkDecorator:
     """Parametrise over the cases that ``keep`` accepts; equal names get a number."""
     count: Counter[str] = Counter()
     parameters = []

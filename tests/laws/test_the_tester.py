@@ -5,6 +5,9 @@ A check that cannot fail proves nothing. Faulty primitives are made without regi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 import python_loops
@@ -31,7 +34,7 @@ class Sine(Unary):
 
     name = "sine"
     opcode = "sin"
-    ufunc = np.sin
+    ufunc: ClassVar[Callable[..., Any]] = np.sin
 
     def vjp(self, ct, out, x):
         return (ct * Cos()(x),)
@@ -168,8 +171,8 @@ def test_float32_operands_are_refused():
 )
 def test_wrong_infer_is_caught(wrong_type):
     class Wrong(Sine):
-        def infer(self, x):
-            return wrong_type(x)
+        def infer(self, *types):
+            return wrong_type(*types)
 
     with pytest.raises(AssertionError, match="infer"):
         check_types(Wrong(), X)
@@ -193,7 +196,8 @@ def test_wrong_opcode_is_caught():
 
 def test_lowering_off_by_little_is_caught():
     class Wrong(Sine):
-        def scalar(self, b, x):
+        def scalar(self, b, *elements):
+            (x,) = elements
             return b.op("mul", b.op("sin", x), b.constant(1 + 1e-14, x.dtype))
 
     with pytest.raises(AssertionError, match="elements differ"):
@@ -205,7 +209,8 @@ def test_lowering_with_swapped_operands_is_caught():
         name = "difference"
         ufunc = np.subtract
 
-        def scalar(self, b, x, y):
+        def scalar(self, b, *elements):
+            x, y = elements
             return b.op("sub", y, x)
 
     with pytest.raises(AssertionError, match="elements differ"):
@@ -217,7 +222,8 @@ def test_lowering_at_a_wrong_index_is_caught():
         name = "shifted"
         ufunc = np.copy
 
-        def lower(self, b, index, x):
+        def lower(self, b, index, *operands):
+            (x,) = operands
             return x.at((index[0] + 1,))
 
     with pytest.raises(AssertionError, match="lies outside"):
@@ -226,8 +232,8 @@ def test_lowering_at_a_wrong_index_is_caught():
 
 def test_lowering_of_another_dtype_is_caught():
     class Wrong(Sine):
-        def scalar(self, b, x):
-            return b.cast(b.op("sin", x), float32)
+        def scalar(self, b, *elements):
+            return b.cast(b.op("sin", *elements), float32)
 
     with pytest.raises(AssertionError, match="lowered to float32"):
         check_lowered(case_of(Wrong()))

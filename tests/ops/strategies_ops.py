@@ -57,8 +57,8 @@ def elements(dtype: str, *, finite: bool = False, bound: int | None = None) -> A
         largest = 100.0 if bound is None else float(bound)
         narrow = st.sampled_from([x for x in _SPECIAL if abs(x) <= largest])
         return narrow | st.integers(-int(largest * 8), int(largest * 8)).map(lambda i: i / 8)
-    width = 32 if dtype == "float32" else 64
-    return st.sampled_from(_WILD) | st.floats(-100, 100, width=width)
+    ordinary = st.floats(-100, 100, width=32 if dtype == "float32" else 64)
+    return st.sampled_from(_WILD) | ordinary
 
 
 @st.composite

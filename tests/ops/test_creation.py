@@ -337,14 +337,14 @@ def test_shape_functions():
     assert (pb.shape([1, 2]), pb.ndim(1.5), pb.size(1)) == ((2,), 0, 1)
 
 
-def test_bad_shapes_are_refused():
+def test_bad_shapes_are_refused() -> None:
     with pytest.raises(ShapeError, match="negative length"):
         pb.zeros((2, -1))
     with pytest.raises(TypeError):
-        pb.zeros((2.5,))
+        pb.zeros((2.5,))  # type: ignore[arg-type]
     with pytest.raises(TracerIntegerError):
         traced(lambda n: pb.zeros(n), (np.asarray(3),), {})
     with pytest.raises(ValueError, match="indexing"):
-        pb.meshgrid(pb.arange(2), indexing="other")
+        pb.meshgrid(pb.arange(2), indexing="other")  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match=r"f32\[3\]"):
         pb.tril(pb.zeros(3))

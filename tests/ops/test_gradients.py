@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ import pullback as pb
 from pullback.testing import check_vjp
 
 AT = np.array([2, 0, 0])
-FUNCTIONS = {
+#: A function and the shapes of its operands.
+FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "average": (lambda x, w: pb.average(x, 0, weights=w), (3, 4), (3, 1)),
     "clip": (lambda x: pb.clip(x, -0.5, 0.5), (3, 4)),
     "concat": (lambda x, y: pb.concat([x, y], axis=1), (2, 3), (2, 1)),

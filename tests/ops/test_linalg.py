@@ -169,8 +169,8 @@ def test_norms(data, x):
     for order in (np.inf, -np.inf, 0, 1, 2, 3.5):
         axis = data.draw(st.sampled_from([None, 0, -1, (0, 1)]))
         check("linalg.vector_norm", x, ord=order, axis=axis, keepdims=keepdims, **near(x))
-    for order in ("fro", "nuc", np.inf, -np.inf, 1, -1, 2, -2):
-        check("linalg.matrix_norm", x, ord=order, keepdims=keepdims, **near(x, 4))
+    for name_or_order in ("fro", "nuc", np.inf, -np.inf, 1, -1, 2, -2):
+        check("linalg.matrix_norm", x, ord=name_or_order, keepdims=keepdims, **near(x, 4))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_half_precision_norms_do_not_overflow():
     assert pb.linalg.inv(pb.eye(2, dtype=pb.bfloat16)).dtype == pb.bfloat16
 
 
-def test_errors():
+def test_errors() -> None:
     x = pb.zeros((2, 3))
 
     for call, text in [
@@ -213,7 +213,7 @@ def test_errors():
         with pytest.raises(ShapeError, match=text):
             call()
     with pytest.raises(ValueError, match="mode 'r'"):
-        pb.linalg.qr(x, mode="r")
+        pb.linalg.qr(x, mode="r")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ord 7"):
         pb.linalg.matrix_norm(x, ord=7)
     with pytest.raises(np.linalg.LinAlgError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from agreement import traced
@@ -11,7 +13,7 @@ from pullback.errors import LeakedTracerError, TracerArrayError, TracerBoolError
 from pullback.program.value import METHODS, PROPERTIES
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
-CALLS = {
+CALLS: dict[str, tuple[Any, ...] | None] = {
     "all": (),
     "any": (1,),
     "argmax": (0,),
@@ -52,6 +54,7 @@ CALLS = {
 @pytest.mark.parametrize("name", sorted(n for n, args in CALLS.items() if args is not None))
 def test_methods_agree_with_functions(name):
     args = CALLS[name]
+    assert args is not None
 
     found = getattr(pb.asarray(X), name)(*args)
     expected = getattr(pb, name)(pb.asarray(X), *args)
@@ -130,7 +133,7 @@ def test_divmod_and_powers():
     assert (~pb.asarray([True])).tolist() == [False]
 
 
-def test_traced_values_refuse_python():
+def test_traced_values_refuse_python() -> None:
     def use(function):
         return traced(function, (X,), {})
 
@@ -140,8 +143,13 @@ def test_traced_values_refuse_python():
         use(lambda x: pb.asarray(np.sin(x)))
     with pytest.raises(TracerArrayError, match="item"):
         use(lambda x: x.item())
-    kept = []
-    use(lambda x: kept.append(x) or x)
+    kept: list[Any] = []
+
+    def leak(x):
+        kept.append(x)
+        return x
+
+    use(leak)
     with pytest.raises(LeakedTracerError, match="return it instead"):
         kept[0] + 1
 

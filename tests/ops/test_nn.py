@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def erfc(x):
 
 
 #: Function -> (value, derivative) in float64.
-FORMS = {
+FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any] | None]] = {
     "relu": (lambda x: np.maximum(x, 0), lambda x: x > 0),
     "relu6": (lambda x: np.clip(x, 0, 6), lambda x: (x > 0) & (x < 6)),
     "leaky_relu": (lambda x: np.where(x < 0, 0.01 * x, x), lambda x: np.where(x < 0, 0.01, 1)),
@@ -147,7 +149,7 @@ def test_gelu_exact_and_by_tanh():
 
     np.testing.assert_allclose(np.asarray(nn.gelu(X, approximate=False)), exact, rtol=1e-12)
     np.testing.assert_allclose(np.asarray(nn.gelu(X)), by_tanh, rtol=1e-13)
-    found = np.asarray(nn.gelu(np.float32([-8.0]), approximate=False))
+    found = np.asarray(nn.gelu(np.array([-8.0], np.float32), approximate=False))
     np.testing.assert_allclose(found, [-8 * 0.5 * math.erfc(8 / math.sqrt(2))], rtol=1e-5)
     for approximate in (True, False):
         gradient = pb.grad(lambda x: pb.sum(nn.gelu(x, approximate=approximate)))  # noqa: B023
@@ -202,11 +204,10 @@ def _logsumexp(x, axis):
 
 
 def test_softmax_of_large_logits():
-    x = np.float32([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4], [1e30, -1e30, 0.0]])
+    x = np.array([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4], [1e30, -1e30, 0.0]], np.float32)
 
-    np.testing.assert_allclose(
-        np.asarray(nn.softmax(x)), [[1, 0, 0], [1 / 3] * 3, [1, 0, 0]], rtol=1e-6
-    )
+    expected = np.array([[1, 0, 0], [1 / 3] * 3, [1, 0, 0]])
+    np.testing.assert_allclose(np.asarray(nn.softmax(x)), expected, rtol=1e-6)
     np.testing.assert_allclose(np.asarray(nn.log_softmax(x))[0], [0, -1e4, -2e4])
     assert float(nn.logsumexp(pb.asarray([-np.inf, -np.inf]))) == -np.inf
     assert float(nn.logsumexp(pb.zeros(0))) == -np.inf
@@ -252,7 +253,7 @@ def test_one_hot(x, dtype):
 
 
 def test_one_hot_of_many_classes_and_errors():
-    assert int(pb.argmax(nn.one_hot(np.uint8([200]), 300)[0])) == 200
+    assert int(pb.argmax(nn.one_hot(np.array([200], np.uint8), 300)[0])) == 200
     with pytest.raises(DTypeError, match="one_hot"):
         nn.one_hot(pb.zeros(2), 3)
     with pytest.raises(ShapeError, match="classes"):
@@ -399,9 +400,9 @@ def test_softmax_cross_entropy_of_soft_labels(rng):
 
 def test_masked_logits_do_not_spoil_the_loss():
     """A logit of -inf, as a mask gives, under a label of 0."""
-    x = np.float32([[0.0, -np.inf, 1.0]])
+    x = np.array([[0.0, -np.inf, 1.0]], np.float32)
 
-    for target in (np.float32([[0, 0, 1]]), np.array([2])):
+    for target in (np.array([[0, 0, 1]], np.float32), np.array([2])):
         name = "softmax_cross_entropy" + ("_with_integer_labels" if target.ndim == 1 else "")
         loss, gradient = pb.value_and_grad(lambda x: pb.sum(getattr(nn, name)(x, target)))(x)  # noqa: B023
         np.testing.assert_allclose(float(loss), math.log1p(math.exp(-1)), rtol=1e-6)

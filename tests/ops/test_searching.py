@@ -84,12 +84,12 @@ def test_where(data, xs):
     check("where", condition, x, number)
 
 
-def test_where_takes_what_numpy_does():
+def test_where_takes_what_numpy_does() -> None:
     assert pb.where(pb.asarray([0.5, 0.0]), 1, 2).tolist() == [1, 2]
     assert pb.where(True, 1.5, 2).dtype == np.float32
     assert pb.where(pb.asarray([True, False]))[0].tolist() == [0]
     with pytest.raises(TypeError, match="two arrays"):
-        pb.where(True, 1)
+        pb.where(True, 1)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -113,7 +113,7 @@ def test_searchsorted(side, data, x):
     )
 
 
-def test_searchsorted_takes_numbers_and_refuses_matrices():
+def test_searchsorted_takes_numbers_and_refuses_matrices() -> None:
     x = pb.asarray([1.0, 2.0])
 
     assert int(pb.searchsorted(x, 1.5)) == 1
@@ -121,7 +121,7 @@ def test_searchsorted_takes_numbers_and_refuses_matrices():
     with pytest.raises(ShapeError, match=r"f32\[2,2\]"):
         pb.searchsorted(pb.zeros((2, 2)), x)
     with pytest.raises(ValueError, match="side 'middle'"):
-        pb.searchsorted(x, x, side="middle")
+        pb.searchsorted(x, x, side="middle")  # type: ignore[arg-type]
 
 
 def test_extremes_need_elements():

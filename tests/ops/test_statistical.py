@@ -31,7 +31,7 @@ def near(x):
 
 
 @st.composite
-def reduced(draw, dtypes=NUMERIC, shapes=None, **options):
+def reduced(draw, /, dtypes=NUMERIC, shapes=None, **options):
     x = draw(operand(dtypes, **({} if shapes is None else {"shapes": shapes}), **options))
     return x, {"axis": draw(axes_of(x)), "keepdims": draw(st.booleans())}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -16,10 +18,11 @@ TABLE = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
 
 
 @pytest.fixture(scope="module")
-def jax():
+def jax() -> Any:
     import jax
 
-    assert jax.config.jax_threefry_partitionable
+    config: Any = jax.config  # its options are attributes that it makes as it runs
+    assert config.jax_threefry_partitionable
     return jax
 
 
