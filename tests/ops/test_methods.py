@@ -157,3 +157,15 @@ def test_traced_values_refuse_python() -> None:
 def test_unknown_attributes_are_attribute_errors():
     assert not hasattr(pb.asarray(1), "no_such_thing")
     assert not hasattr(pb.asarray(1), "__no_such_thing__")
+
+
+@pytest.mark.parametrize(
+    "name", ["mean", "sum", "max", "min", "prod", "std", "var", "argmax", "cumsum", "all", "any"]
+)
+def test_numpy_functions_reach_the_method(name):
+    """NumPy passes ``out=None`` and ``dtype=None`` on to the method of that name."""
+    x = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+
+    result = getattr(np, name)(pb.asarray(x), axis=0)
+
+    np.testing.assert_allclose(np.asarray(result), getattr(np, name)(x, axis=0), rtol=1e-6)

@@ -5,6 +5,7 @@ Imports every chapter of ``ops``; ``primitives.operators`` has put the arithmeti
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -85,6 +86,18 @@ def _block_until_ready(x: Value) -> Value:
     return x
 
 
+def _without_out(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Accept what NumPy's functions pass on to the method of the same name: None means default."""
+
+    @functools.wraps(function)
+    def method(x: Value, *args: Any, out: None = None, **kwargs: Any) -> Any:
+        if out is not None:
+            raise TypeError(f"{function.__name__}: arrays are immutable: `out` must be None")
+        return function(x, *args, **{k: v for k, v in kwargs.items() if v is not None})
+
+    return method
+
+
 _METHODS: dict[str, Callable[..., Any]] = {
     "T": _opposite,
     "__array_namespace__": _array_namespace,
@@ -135,5 +148,10 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "var": statistical.var,
     "view": dtypes.bitcast,
 }
+_CALLED_BY_NUMPY = (
+    "all", "any", "argmax", "argmin", "clip", "cumprod", "cumsum", "max", "mean", "min", "prod",
+    "ptp", "round", "std", "sum", "take", "trace", "var",
+)  # fmt: skip
+_METHODS.update((name, _without_out(_METHODS[name])) for name in _CALLED_BY_NUMPY)
 METHODS.update(_METHODS)
 PROPERTIES.update({"T", "mT", "at", "device", "imag", "itemsize", "nbytes", "real"})
