@@ -195,13 +195,15 @@ class PrefixKernel:
 class ScatterKernel:
     """For every index vector in order, and every element of its window, update the target.
 
-    ``valid`` says whether the index vector lies inside; ``value`` is the combined element.
+    ``valid`` says whether the index vector lies inside; ``store`` combines the old element with
+    ``update``.
     """
 
     name: str
     indices: tuple[LoopVar, ...]
     window: tuple[LoopVar, ...]
     valid: Node
+    update: Node
     store: Store
     provenance: Provenance
 

@@ -331,6 +331,7 @@ class GroupLowering:
                 lead,
                 window,
                 valid,
+                update,
                 Store(target.buffer, offset, value),
                 self.provenance(),
             )

@@ -30,7 +30,13 @@ from pullback.kernels.core import (
     Store,
     WhileStep,
 )
-from pullback.kernels.expression import Expressions, ReadOperand, children, topological
+from pullback.kernels.expression import (
+    Expressions,
+    ReadOperand,
+    children,
+    dynamic_nodes,
+    topological,
+)
 from pullback.kernels.fuse import Fusion, Group, fuse, is_inline
 from pullback.kernels.index import Affine, LoopVar, as_index, linear_index
 from pullback.kernels.lower import GroupLowering
@@ -294,10 +300,11 @@ class _BlockScheduler:
         elif eqn.primitive.has(Trait.PREFIX):
             self.block.steps.extend(self._lowering(group).prefix(eqn))
         elif eqn.primitive.has(Trait.SCATTER):
+            kernels = self._kernels(group)
             source, target = self._memory_of(eqn.inputs[0]), self.storage[eqn.output]
             if not _same(source, target):
                 self.block.steps.extend(self._copy(eqn.inputs[0], target))
-            self.block.steps.extend(self._lowering(group).scatter(eqn))
+            self.block.steps.extend(kernels)
         elif eqn.primitive.has(Trait.HOST):
             self._host(eqn)
         else:
@@ -305,7 +312,7 @@ class _BlockScheduler:
 
     def _kernels(self, group: Group) -> list[Kernel]:
         """The group's kernels; an in-place result whose kernel reads it elsewhere is redirected."""
-        kernels = self._lowering(group).lower()
+        kernels = self._lowered(group)
         roots = [v for e in group.equations for v in e.outputs if v in self.in_place]
         clashing = [
             v for v in roots if any(not _writes_safely(k, self.in_place[v]) for k in kernels)
@@ -316,8 +323,14 @@ class _BlockScheduler:
                 self.storage[v] = Storage(self.outer.temporary(v.type.dtype, v.type.size))
                 self.final_copies.append((v, target))
                 del self.in_place[v]
-            return self._lowering(group).lower()
+            return self._lowered(group)
         return kernels
+
+    def _lowered(self, group: Group) -> list[Kernel]:
+        lowering = self._lowering(group)
+        if group.heavy is not None and group.heavy.primitive.has(Trait.SCATTER):
+            return lowering.scatter(group.heavy)
+        return lowering.lower()
 
     def _host(self, eqn: Equation) -> None:
         inputs = tuple(self._memory_of(a) for a in eqn.inputs)
@@ -427,7 +440,11 @@ def _writes_safely(kernel: Step, root: Buffer) -> bool:
         if any(_loads(n, root) for n in topological([kernel.a, kernel.b])):
             return False
         return _stages_write_safely([Stage((), kernel.stores)], root)
-    return not isinstance(kernel, (PrefixKernel, ScatterKernel))
+    if isinstance(kernel, ScatterKernel):
+        # Of the target itself; the same place may come again, so no other read is safe.
+        roots = [kernel.update, kernel.valid, *dynamic_nodes(kernel.store.offset)]
+        return not any(_loads(n, root) for n in topological(roots))
+    return not isinstance(kernel, PrefixKernel)
 
 
 def _loads(node: Node, root: Buffer) -> bool:
