@@ -134,9 +134,7 @@ def contraction_module(spec: ContractionSpec) -> Module:
         else:
             g.masked_store(value, place, mask)
 
-    emit_contraction(
-        f, spec, a=a, b=b, begin=begin, end=end, scratch=scratch, epilogue=store
-    )
+    emit_contraction(f, spec, a=a, b=b, begin=begin, end=end, scratch=scratch, epilogue=store)
     f.ret()
     f.finish()
     tasks = contraction_tasks(spec)
@@ -354,8 +352,7 @@ def peer_times(shape: tuple[int, int, int, str, int], seconds: float) -> dict[st
 
     def repeat(p: Any, q: Any) -> Any:
         def body(_: Any, carry: Any) -> Any:
-            out = multiply(p + carry[..., :1, :1] * 0, q)
-            return out
+            return multiply(p + carry[..., :1, :1] * 0, q)
 
         return jax.lax.fori_loop(0, rounds, body, multiply(p, q))
 
@@ -413,7 +410,8 @@ def main() -> None:
 
 
 def _line(figures: dict[str, Any]) -> str:
-    peers = "".join(f"{key} {figures[key]:9.1f}  " for key in ("numpy_us", "jax_us") if key in figures)
+    known = [key for key in ("numpy_us", "jax_us") if key in figures]
+    peers = "".join(f"{key} {figures[key]:9.1f}  " for key in known)
     return (
         f"{figures['case']:22} one {figures['one_us']:9.1f} us {figures['one_of_peak']:6.1%}  "
         f"two {figures['two_us']:9.1f} us {figures['two_of_peak']:6.1%}  {peers}"

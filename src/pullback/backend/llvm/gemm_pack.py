@@ -17,30 +17,19 @@ from pullback.backend.llvm.gemm_tile import (
     call_function,
     define_once,
     i64,
-    prefetch,
     rolled_loop,
 )
 
 #: Reads lanes of one line: (f, line, position, lanes, mask) -> value. Lines run across the lanes.
 Source = Callable[[Function, V, V, int, V | None], V]
 
-#: How many lines ahead a copy asks for memory.
-PREFETCH_LINES = 8
-#: How many elements ahead a transposition asks for memory.
-PREFETCH_ELEMENTS = 64
 
-
-def memory_source(element: Element, base: V, line_stride: V, stride: V, ahead: V) -> Source:
-    """Elements at ``base[line * line_stride + position * stride]``; lanes need stride 1.
-
-    Unmasked reads ask for the memory ``ahead`` elements further on.
-    """
+def memory_source(element: Element, base: V, line_stride: V, stride: V) -> Source:
+    """Elements at ``base[line * line_stride + position * stride]``; lanes need stride 1."""
 
     def read(f: Function, line: V, position: V, lanes: int, mask: V | None) -> V:
         along = position if stride.text == "1" else f.mul(position, stride)
         place = f.gep(element.memory, base, f.add(f.mul(line, line_stride), along))
-        if mask is None and lanes > 1:
-            prefetch(f, f.gep(element.memory, place, ahead))
         return element.load(f, place, lanes, mask)
 
     return read
@@ -95,8 +84,7 @@ def call_line_copy(
         g = Function(f.module, name, "void", arguments, linkage=LOCAL, attributes=SHARED)
         base, to, count, length, stride, from_line, from_step = g.args
         step = i64(1) if lanes > 1 else from_step
-        ahead = g.mul(from_line, i64(PREFETCH_LINES))
-        source = memory_source(element, base, from_line, step, ahead)
+        source = memory_source(element, base, from_line, step)
         write_line_copy(g, lanes, source, element.accumulate, to, Lines(count, length, stride))
         g.ret()
         g.finish()
@@ -138,7 +126,7 @@ def call_transposition(
         arguments = [("ptr", "base"), ("ptr", "to"), *(("i64", n) for n in names)]
         g = Function(f.module, name, "void", arguments, linkage=LOCAL, attributes=SHARED)
         base, to, count, length, stride, from_line = g.args
-        source = memory_source(element, base, from_line, i64(1), i64(PREFETCH_ELEMENTS))
+        source = memory_source(element, base, from_line, i64(1))
         write_transposition(g, side, source, element.accumulate, to, Lines(count, length, stride))
         g.ret()
         g.finish()

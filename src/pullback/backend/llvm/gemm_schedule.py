@@ -34,6 +34,8 @@ TILE_OVERHEAD_CYCLES, TASK_OVERHEAD_CYCLES = 25.0, 150.0
 L2_CYCLES = 2.7
 #: Estimated cycles that a term of k costs a tile besides its arithmetic.
 STEP_CYCLES = 0.15
+#: Relative cost of a row block twice the size of a second-level cache.
+SPILL_COST = 0.02
 #: Estimated cycles that one more row of A costs a term of k when A comes from far.
 LINE_CYCLES = 0.05
 #: The same for a tile's rows that lie side by side, in rows.
@@ -43,7 +45,7 @@ MEMORY_CYCLES = 3.0
 #: Cost of a last panel of another width: one more microkernel to compile.
 NARROW_PANEL = 1.01
 #: Columns that a sweep reads in one stretch, at least and at most; lines read side by side.
-SWEEP_COLUMNS, MOST_SWEEP_COLUMNS, SWEEP_LINES = 128, 2048, 8
+SWEEP_COLUMNS, MOST_SWEEP_COLUMNS, SWEEP_LINES = 128, 2048, 4
 #: Lines at this stride share one set of a first-level cache.
 ALIASING_BYTES = 4096
 #: Lines at an aliasing stride that a first-level cache holds beside other data.
@@ -52,6 +54,8 @@ MOST_ALIASED_ROWS = 8
 K_BLOCK_BYTES = 4096
 #: A thread keeps at most this multiple of its L2 cache of packed columns from task to task.
 RESIDENT_L2_MULTIPLE = 4
+#: Fewer rows of accumulators than this would wait for each other: vectors are halved instead.
+FEW_ROWS = 4
 #: Most vectors across a tile.
 MAX_VECTORS = 8
 
@@ -263,20 +267,15 @@ def _registers(spec: ContractionSpec, lanes: int) -> int:
 
 
 def _most_rows(spec: ContractionSpec, width: int) -> int:
-    """Rows of accumulators of ``width`` registers beside their operands.
-
-    Either the row of B stays in registers and A passes through one, or the other way round.
-    """
+    """Rows of accumulators of ``width`` registers beside a row of B and an element of A."""
     free = spec.target.registers - 1 - (not spec.target.has_fma)
-    return max((free - width) // width, free // (width + 1))
+    return (free - width) // width
 
 
 def _lanes(spec: ContractionSpec) -> int:
-    """16, halved while half holds every column or the registers would not hold two rows."""
-    lanes = 16
-    while lanes > 4 and (
-        2 * spec.n <= lanes or _most_rows(spec, _registers(spec, lanes)) < min(2, spec.m)
-    ):
+    """16, halved while half holds every column or registers would hold but a few rows."""
+    lanes, few = 16, min(FEW_ROWS, spec.m)
+    while lanes > 4 and (2 * spec.n <= lanes or _most_rows(spec, _registers(spec, lanes)) < few):
         lanes //= 2
     return lanes
 
@@ -478,7 +477,7 @@ def _blocks_cost(
     resident = _is_resident(spec, plan, block_panels)
     a_cycles = 0.0 if plan.pack_a == "no" else spec.m * spec.k * _a_cycles(spec)
     b_cycles = _B_CYCLES[plan.pack_b] * spec.n * spec.k / across
-    spill = max(0.0, 2 * block_rows * plan.k_block * size / l2 - 1) * 0.05
+    spill = max(0.0, 2 * block_rows * plan.k_block * size / l2 - 1) * SPILL_COST
     if plan.pack_b != "no" and not resident:
         wide = block_panels * plan.panel * plan.k_block * size
         spill += max(0.0, wide / (2 * l2) - 1)

@@ -472,23 +472,19 @@ def _write_sweep_tile(module: Module, tile: SweepTile) -> None:
             places = [f.gep(tile.a.memory, a, f.mul(x, a_step)) for x in steps]
             factors = [f.splat(tile.a.load(f, x, 1), tile.lanes) for x in places]
             lines = [f.gep(tile.b.memory, b, f.mul(x, b_step)) for x in steps]
-            _sweep(f, tile, factors, lines, f.mul(b_step, i64(terms)), valid, c)
+            _sweep(f, tile, factors, lines, valid, c)
     f.ret()
     f.finish()
 
 
-def _sweep(
-    f: Function, tile: SweepTile, factors: list[V], lines: list[V], ahead: V, valid: V, c: V
-) -> None:
+def _sweep(f: Function, tile: SweepTile, factors: list[V], lines: list[V], valid: V, c: V) -> None:
     """Add the lines' multiples to C, column vector by column vector."""
 
     def step(j: V, mask: V | None) -> None:
         place = f.gep(tile.a.accumulate, c, j)
         total = f.load(tile.type, place)
         for factor, line in zip(factors, lines, strict=True):
-            at = f.gep(tile.b.memory, line, j)
-            prefetch(f, f.gep(tile.b.memory, at, ahead))
-            y = tile.b.load(f, at, tile.lanes, mask)
+            y = tile.b.load(f, f.gep(tile.b.memory, line, j), tile.lanes, mask)
             total = multiply_add(f, factor, y, total, tile.has_fma)
         f.store(total, place)
 
