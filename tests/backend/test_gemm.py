@@ -102,6 +102,7 @@ class Problem:
     b_offset: int = 0
     load_a: Callable[..., V] | None = None
     load_b: Callable[..., V] | None = None
+    tables: tuple[Array, Array] | None = None
     expected: Array | None = None
 
 
@@ -208,9 +209,18 @@ def write_run(module: Module, name: str, problem: Problem) -> None:
         epilogue=take,
         load_a=problem.load_a,
         load_b=problem.load_b,
+        tables=address_pair(problem.tables),
     )
     f.ret()
     f.finish()
+
+
+def address_pair(tables: tuple[Array, Array] | None) -> tuple[V, V] | None:
+    """Tables as constant pointers."""
+    if tables is None:
+        return None
+    rows, terms = (V("ptr", f"inttoptr (i64 {x.ctypes.data} to ptr)") for x in tables)
+    return rows, terms
 
 
 def guarded(array: Array) -> Array:
@@ -304,7 +314,7 @@ def sample_sizes(seed: int, count: int) -> Iterator[tuple[int, int, int]]:
 # --- shapes and layouts --------------------------------------------------------------------------
 @pytest.mark.parametrize("form", FORMS)
 def test_products_of_all_sizes(machine: Machine, form: str, rng: np.random.Generator) -> None:
-    sizes = list(sample_sizes(FORMS.index(form), 20))
+    sizes = list(sample_sizes(FORMS.index(form), 14))
     check_all(machine, [product(rng, size, form, machine.target) for size in sizes])
 
 
@@ -567,6 +577,53 @@ def test_fused_operand_must_have_the_type_asked_for(rng: np.random.Generator) ->
 
 def wrong_type(f: Function, batch: V, x: V, y: V, lanes: int, mask: V | None) -> V:
     return f.const(f"<{lanes} x double>", 0.0)
+
+
+# --- indexed operands ----------------------------------------------------------------------------
+@pytest.mark.parametrize(("channels", "filters"), [(1, 8), (1, 32), (3, 40), (20, 64), (5, 1)])
+def test_convolution_reads_patches_through_tables(
+    machine: Machine, channels: int, filters: int, rng: np.random.Generator
+) -> None:
+    """Forward product and weight gradient of a 3x3 convolution, stride 2 along the rows."""
+    images = draw(rng, (2, 11, 9, channels), "float")
+    patches, rows, terms = patch_tables(images, (3, 3), (2, 1))
+    weights = draw(rng, (terms.size, filters), "float")
+    cts = draw(rng, (rows.size, filters), "float")
+    forward = ContractionSpec(
+        1, rows.size, filters, terms.size, Matrix("float", (0, 1, 1)),
+        Matrix("float", (0, filters, 1)), "float", machine.target, indexed_a=True,
+    )  # fmt: skip
+    backward = replace(forward, m=terms.size, k=rows.size)
+    inputs = guarded(images)
+    problems = [
+        Problem(forward, inputs, guarded(weights), tables=(guarded(rows), guarded(terms))),
+        Problem(backward, inputs, guarded(cts), tables=(guarded(terms), guarded(rows))),
+    ]
+    problems[0].expected = (patches @ weights.astype(np.float64))[None]
+    problems[1].expected = (patches.T @ cts.astype(np.float64))[None]
+    check_all(machine, problems)
+
+
+def patch_tables(
+    images: Array, window: tuple[int, int], stride: tuple[int, int]
+) -> tuple[Array, Array, Array]:
+    """Patches as a matrix in float64, and the offsets of its rows and columns."""
+    count, height, width, channels = images.shape
+    down = (height - window[0]) // stride[0] + 1
+    across = (width - window[1]) // stride[1] + 1
+    index = np.arange(images.size, dtype=np.int64).reshape(images.shape)
+    rows = index[:, : down * stride[0] : stride[0], : across * stride[1] : stride[1], 0].ravel()
+    terms = index[0, : window[0], : window[1], :].ravel()
+    patches = images.ravel()[rows[:, None] + terms[None, :]].astype(np.float64)
+    assert patches.shape == (count * down * across, window[0] * window[1] * channels)
+    return patches, rows.copy(), terms.copy()
+
+
+def test_indexed_operand_needs_its_tables(rng: np.random.Generator) -> None:
+    problem = product(rng, (4, 4, 4), "nn", AVX512)
+    problem.spec = replace(problem.spec, indexed_a=True)
+    with pytest.raises(TypeError, match="needs its tables"):
+        write_run(Module(), "run", problem)
 
 
 # --- the checker ---------------------------------------------------------------------------------

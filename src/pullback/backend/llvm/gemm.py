@@ -19,6 +19,7 @@ from pullback.backend.llvm.gemm_schedule import (
     AVX2,
     AVX512,
     GENERIC,
+    MOST_ROW_POINTERS,
     NEON,
     ContractionSpec,
     Matrix,
@@ -65,9 +66,6 @@ __all__ = [
 #: epilogue(f, batch, row, column, lanes, value, mask): takes finished results of one row.
 Epilogue = Callable[[Function, V, V, V, int, V, V | None], None]
 
-#: A tile of more rows does not hold a pointer to each: their stride is built into its code.
-MOST_ROW_POINTERS = 14
-
 
 def contraction_scratch_bytes(spec: ContractionSpec) -> int:
     """Bytes of scratch, aligned to 64, that each thread must bring."""
@@ -89,6 +87,7 @@ def emit_contraction(
     epilogue: Epilogue,
     load_a: Load | None = None,
     load_b: Load | None = None,
+    tables: tuple[V, V] | None = None,
 ) -> None:
     """Append the code that computes tasks ``begin`` to ``end`` of a contraction.
 
@@ -111,13 +110,18 @@ def emit_contraction(
             in range; the others must not be read and may be anything.
         load_b: For ``spec.fused_b``: the same with ``(f, batch, p, j, lanes, mask)``: elements
             (p, j), (p, j + 1), … or, if ``packs_along_rows(spec.b)``, (p, j), (p + 1, j), …
+        tables: For ``spec.indexed_a``: pointers to m and k element offsets, ``i64``: ``rows`` and
+            ``terms`` of the spec.
 
     The sum of each result is one chain over k (for lanes along k, one chain a lane and then a
     tree), whatever the tasks: splitting the tasks over calls never changes a bit.
 
     Raises:
-        TypeError: a fused operand has no callback, or it returned another type.
+        TypeError: a fused operand has no callback, or it returned another type; an indexed
+            operand has no tables.
     """
+    if spec.indexed_a and tables is None:
+        raise TypeError("an indexed operand needs its tables")
     if (spec.fused_a and load_a is None) or (spec.fused_b and load_b is None):
         raise TypeError("a fused operand needs its callback load_a / load_b")
     if contraction_tasks(spec) == 0:
@@ -125,7 +129,7 @@ def emit_contraction(
     plan = choose_schedule(spec)
     if plan.swapped:
         spec, a, b = spec.transposed(), b, a
-    operands = Operands(f, spec, plan, (a, b, scratch), (load_a, load_b))
+    operands = Operands(f, spec, plan, (a, b, scratch), (load_a, load_b), tables)
     writer = _Writer(f, spec, plan, operands, epilogue)
     with rolled_loop(f, begin, end, hint="task") as task:
         writer.write_task(task, begin)
@@ -273,9 +277,9 @@ class _Writer:
         """Call the microkernel of the tile's width."""
         f, plan, operands = self.f, self.plan, self.operands
         row = operands.row(place.tile)
-        a = operands.a_place(place.block, place.part, row)
+        a = operands.a_operand(place.block, place.part, row)
         if plan.kind != "outer":
-            self._call_thin_tile(place, a)
+            self._call_thin_tile(place, a[0])
             return
         if plan.panels == 1:
             self._call_outer_tile(place, a, last_panel=True)
@@ -285,13 +289,12 @@ class _Writer:
             turn()
             self._call_outer_tile(place, a, last_panel=False)
 
-    def _call_outer_tile(self, place: _Place, a: V, *, last_panel: bool) -> None:
+    def _call_outer_tile(self, place: _Place, a: tuple[V, ...], *, last_panel: bool) -> None:
         """Call the tile, or its packing twin where the panel is read for the first time."""
-        f, part, operands = self.f, place.part, self.operands
-        head = (a, *map(i64, operands.a_strides))
+        f, part = self.f, place.part
         sums = (place.sums, part.length, part.first)
         plain = self._outer_tile(last_panel, packs=False)
-        arguments = (*head, *self._b_operand(place), *sums, *self._prefetched(place), i64(0))
+        arguments = (*a, *self._b_operand(place), *sums, *self._prefetched(place), i64(0))
         if not self._tiles_pack:
             call_function(f, plain, *arguments)
             return
@@ -300,7 +303,7 @@ class _Writer:
             packing = self._outer_tile(last_panel, packs=True)
             b = (self._b_memory(place), i64(self.spec.b.strides[1]), i64(self._tail))
             packed = (self._b_packed(place), i64(0), i64(self.plan.panel))
-            call_function(f, packing, *head, *b, *sums, *packed)
+            call_function(f, packing, *a, *b, *sums, *packed)
             turn()
             call_function(f, plain, *arguments)
 
@@ -322,7 +325,7 @@ class _Writer:
         """Name of the microkernel for a whole or the last panel."""
         plan, operands = self.plan, self.operands
         vectors = self._last_vectors if last_panel else plan.vectors
-        fixed = operands.a_strides[0] if plan.rows > MOST_ROW_POINTERS or vectors == 1 else None
+        few = plan.rows <= MOST_ROW_POINTERS and vectors > 1
         from_memory = packs or plan.pack_b == "no"
         tile = OuterTile(
             plan.rows,
@@ -333,7 +336,8 @@ class _Writer:
             self.spec.target.has_fma,
             masked=last_panel and from_memory and self._tail != plan.lanes,
             packs=packs,
-            a_row=fixed,
+            a_row=None if few or self.spec.indexed_a else operands.a_strides[0],
+            indexed=self.spec.indexed_a,
         )
         return outer_tile(self.f.module, tile)
 

@@ -112,10 +112,12 @@ class Operands:
         plan: Schedule,
         pointers: tuple[V, V, V],
         loads: tuple[Load | None, Load | None],
+        tables: tuple[V, V] | None,
     ) -> None:
         self.f, self.spec, self.plan = f, spec, plan
         self.a, self.b, self.scratch = pointers
         self._load_a, self._load_b = loads
+        self._tables = tables
         self.layout = scratch_layout(spec, plan)
         half = spec.target.has_half
         self.memory_a = Element(spec.a.dtype, spec.a.signed, spec.accumulate, half)
@@ -152,15 +154,23 @@ class Operands:
         """First column of a panel."""
         return self.f.mul(panel, i64(self.plan.panel))
 
-    def a_place(self, block: Block, part: Slice, row: V) -> V:
-        """Where tiles find A's element (row, start of the K block)."""
+    def a_operand(self, block: Block, part: Slice, row: V) -> tuple[V, V, V]:
+        """Pointer to A's element (row, start of the K block), strides along rows and k.
+
+        An indexed A: pointer to the batch element, tables from this row and term on.
+        """
         f, spec = self.f, self.spec
+        if self._tables is not None:
+            rows, terms = self._tables
+            batch = f.gep(spec.a.dtype, self.a, f.mul(block.batch, i64(spec.a.strides[0])))
+            return batch, f.gep("i64", rows, row), f.gep("i64", terms, part.start)
+        along_rows, along_k = map(i64, self.a_strides)
         if self.plan.pack_a == "no":
-            return self._address(
-                self.memory_a, self.a, spec.a.strides, block.batch, row, part.start
-            )
+            at = (block.batch, row, part.start)
+            return self._address(self.memory_a, self.a, spec.a.strides, *at), along_rows, along_k
         row = f.sub(row, self.row(block.first_tile))
-        return f.gep(spec.accumulate, self.scratch, f.mul(row, i64(self.a_strides[0])))
+        pointer = f.gep(spec.accumulate, self.scratch, f.mul(row, along_rows))
+        return pointer, along_rows, along_k
 
     def b_memory(self, batch: V, p: V, column: V) -> V:
         """Where B's element (p, column) lies in memory."""

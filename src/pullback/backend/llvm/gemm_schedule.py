@@ -54,6 +54,8 @@ MOST_ALIASED_ROWS = 8
 K_BLOCK_BYTES = 4096
 #: A thread keeps at most this multiple of its L2 cache of packed columns from task to task.
 RESIDENT_L2_MULTIPLE = 4
+#: A tile of more rows does not hold a pointer to each: their stride is built into its code.
+MOST_ROW_POINTERS = 14
 #: Fewer rows of accumulators than this would wait for each other: vectors are halved instead.
 FEW_ROWS = 4
 #: Most vectors across a tile.
@@ -124,6 +126,8 @@ class ContractionSpec:
         target: The processor.
         fused_a: Whether A's elements come from a callback in place of memory.
         fused_b: The same for B.
+        indexed_a: Whether A is read through two tables: element (b, i, p) lies at
+            ``a.strides[0] * b + rows[i] + terms[p]``. So convolutions need no copy of patches.
     """
 
     batch: int
@@ -136,6 +140,12 @@ class ContractionSpec:
     target: Target
     fused_a: bool = False
     fused_b: bool = False
+    indexed_a: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether both operands are matrices in memory."""
+        return not (self.fused_a or self.fused_b or self.indexed_a)
 
     def transposed(self) -> ContractionSpec:
         """The spec of the transposed result: roles and axes of A and B exchanged."""
@@ -242,22 +252,19 @@ def choose_schedule(spec: ContractionSpec) -> Schedule:
 def _sums_along_lanes(spec: ContractionSpec) -> bool:
     """Few rows or columns, both operands contiguous in k: read each once, lanes along k."""
     contiguous = spec.a.strides[2] == 1 and spec.b.strides[1] == 1
-    fused = spec.fused_a or spec.fused_b
-    return contiguous and not fused and min(spec.m, spec.n) <= 4 and spec.k >= 32
+    return contiguous and spec.is_plain and min(spec.m, spec.n) <= 4 and spec.k >= 32
 
 
 def _is_column_of_rows(spec: ContractionSpec) -> bool:
     """One result column, A contiguous along rows: lanes run down the rows."""
-    fused = spec.fused_a or spec.fused_b
-    return spec.n == 1 and spec.a.strides[1] == 1 and not fused and spec.m > 1
+    return spec.n == 1 and spec.a.strides[1] == 1 and spec.is_plain and spec.m > 1
 
 
 def _is_wide_row(spec: ContractionSpec) -> bool:
     """One result row, B contiguous along columns and larger than a first-level cache."""
-    fused = spec.fused_a or spec.fused_b
     wide = spec.n >= SWEEP_COLUMNS and spec.b.strides[2] == 1
     size = spec.k * spec.n * element_bytes(spec.b.dtype)
-    return spec.m == 1 and wide and not fused and size > spec.target.l1_bytes
+    return spec.m == 1 and wide and spec.is_plain and size > spec.target.l1_bytes
 
 
 # --- tiles ---------------------------------------------------------------------------------------
@@ -274,7 +281,7 @@ def _most_rows(spec: ContractionSpec, width: int) -> int:
 
 def _lanes(spec: ContractionSpec) -> int:
     """16, halved while half holds every column or registers would hold but a few rows."""
-    lanes, few = 16, min(FEW_ROWS, spec.m)
+    lanes, few = 16, min(FEW_ROWS if spec.target.has_fma else 2, spec.m)
     while lanes > 4 and (2 * spec.n <= lanes or _most_rows(spec, _registers(spec, lanes)) < few):
         lanes //= 2
     return lanes
@@ -304,6 +311,7 @@ def _outer_tiles(spec: ContractionSpec) -> Schedule:
 def _heights(spec: ContractionSpec, width: int) -> set[int]:
     """Candidate rows of a tile: those that fill registers, and those that give 2 or 4 tiles."""
     most = min(spec.m, _most_rows(spec, width))
+    most = min(most, MOST_ROW_POINTERS) if spec.indexed_a else most
     split = {x for x in (_ceil(spec.m, 2), _ceil(spec.m, 4)) if x <= most}
     return {*range(max(1, most // 2), most + 1), *split} if most else set()
 
@@ -405,6 +413,8 @@ def _pack_a(spec: ContractionSpec, tiles: Schedule) -> Literal["no", "along k", 
     )
     if spec.fused_a:
         return along
+    if spec.indexed_a:
+        return "no"
     if spec.a.dtype != spec.accumulate:
         return along if tiles.panels * tiles.vectors > 4 else "no"
     if tiles.panels < 4:

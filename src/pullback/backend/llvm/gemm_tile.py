@@ -195,7 +195,7 @@ def _rolled(module: Module) -> str:
     """A new loop identity that forbids unrolling."""
     known = module.globals
     known.setdefault("rolled", f'!{ROLLED} = !{{!"llvm.loop.unroll.disable"}}')
-    number = ROLLED + sum(name.startswith("rolled") for name in known)
+    number = ROLLED + len(known)
     known[f"rolled{number}"] = f"!{number} = distinct !{{!{number}, !{ROLLED}}}"
     return f"!{number}"
 
@@ -214,12 +214,13 @@ class OuterTile:
     masked: bool = False
     packs: bool = False
     a_row: int | None = None
+    indexed: bool = False
 
     @property
     def name(self) -> str:
         """The function's name: everything that its body depends on."""
         kind = f"{self.a.tag}_{self.b.tag}_{mangle(self.a.accumulate)}"
-        flags = "m" * self.masked + "p" * self.packs
+        flags = "m" * self.masked + "p" * self.packs + "i" * self.indexed + "f" * self.has_fma
         flags += "" if self.a_row is None else f"a{self.a_row}".replace("-", "n")
         return f"outer{flags}_{self.rows}x{self.vectors}x{self.lanes}_{kind}"
 
@@ -235,9 +236,6 @@ class OuterTile:
 
 
 _OUTER_ARGUMENTS = [
-    ("ptr", "a"),
-    ("i64", "a_row"),
-    ("i64", "a_step"),
     ("ptr", "b"),
     ("i64", "b_step"),
     ("i64", "valid"),
@@ -254,31 +252,31 @@ def outer_tile(module: Module, tile: OuterTile) -> str:
     """Define ``C (+)= A B`` for one tile and return the function's name.
 
     Arguments: A's pointer and element strides along rows (unless the tile's own ``a_row`` fixes
-    it) and k; B's pointer and element stride along k, its columns being contiguous; the number of
-    valid lanes of the last vector (masked tiles); C, ``rows`` x ``vectors * lanes`` accumulators,
-    dense; the number of terms; whether C starts from zero; then, for a packing tile, where it
-    leaves a copy of B (element stride along k ``other_step``), for the others memory to prefetch
-    with each term (byte stride ``other_bytes``). The sum of each element of C is one chain in the
-    order of k.
+    it) and k, or tables of element offsets along both (``indexed``); B's pointer and element
+    stride along k, its columns being contiguous; the number of valid lanes of the last vector
+    (masked tiles); C, ``rows`` x ``vectors * lanes`` accumulators, dense; the number of terms;
+    whether C starts from zero; then, for a packing tile, where it leaves a copy of B (element
+    stride along k ``other_step``), for the others memory to prefetch with each term (byte stride
+    ``other_bytes``). The sum of each element of C is one chain in the order of k.
     """
     return define_once(module, tile.name, lambda: _write_outer_tile(module, tile))
 
 
 def _write_outer_tile(module: Module, tile: OuterTile) -> None:
-    f = Function(module, tile.name, "void", _OUTER_ARGUMENTS, linkage=LOCAL, attributes=SHARED)
-    a, a_row, a_step, b, b_step, valid, c, k, first, other, other_bytes, other_step = f.args
-    a_row = a_row if tile.a_row is None else i64(tile.a_row)
+    way = "ptr" if tile.indexed else "i64"
+    arguments = [("ptr", "a"), (way, "a_rows"), (way, "a_terms"), *_OUTER_ARGUMENTS]
+    f = Function(module, tile.name, "void", arguments, linkage=LOCAL, attributes=SHARED)
+    a, a_rows, a_terms, b, b_step, valid, c, k, first, other, other_bytes, other_step = f.args
     mask = f.lane_mask(valid, tile.lanes) if tile.masked else None
     places = [f.gep(tile.a.accumulate, c, i * tile.lanes) for i in range(tile.rows * tile.vectors)]
     sums = [f.alloca(tile.type, zero(tile.type)) for _ in places]
     with f.when(f.compare("eq", first, V("i1", "false"))):
         for slot, place in zip(sums, places, strict=True):
             f.store(f.load(tile.type, place), slot)
-    # Pointers and an index, not one pointer and offsets: LLVM would walk from row to row.
-    rows = [f.gep(tile.a.memory, a, f.mul(a_row, i64(r))) for r in range(tile.rows)]
+    rows = _row_pointers(f, tile, a, a_rows)
     a_slot, b_slot, other_slot = f.alloca("i64", i64(0)), f.alloca("ptr", b), f.alloca("ptr", other)
     ahead = f.mul(b_step, i64(PREFETCH_TERMS))
-    with rolled_loop(f, 0, k):
+    with rolled_loop(f, 0, k) as p:
         a_at, b_at, other_at = (
             f.load("i64", a_slot),
             f.load("ptr", b_slot),
@@ -291,13 +289,29 @@ def _write_outer_tile(module: Module, tile: OuterTile) -> None:
         else:
             prefetch(f, other_at)
             f.store(f.gep("i8", other_at, other_bytes), other_slot)
+        if tile.indexed:
+            a_at = f.load("i64", f.gep("i64", a_terms, p))
+        else:
+            f.store(f.add(a_at, a_terms), a_slot)
         _outer_step(f, tile, [f.gep(tile.a.memory, x, a_at) for x in rows], columns, sums)
-        f.store(f.add(a_at, a_step), a_slot)
         f.store(f.gep(tile.b.memory, b_at, b_step), b_slot)
     for slot, place in zip(sums, places, strict=True):
         f.store(f.load(tile.type, slot), place)
     f.ret()
     f.finish()
+
+
+def _row_pointers(f: Function, tile: OuterTile, a: V, a_rows: V) -> list[V]:
+    """A pointer to each row; an index moves along k.
+
+    One pointer and offsets would do, but LLVM would walk from row to row by additions.
+    """
+    if tile.indexed:
+        offsets = [f.load("i64", f.gep("i64", a_rows, r)) for r in range(tile.rows)]
+    else:
+        stride = a_rows if tile.a_row is None else i64(tile.a_row)
+        offsets = [f.mul(stride, i64(r)) for r in range(tile.rows)]
+    return [f.gep(tile.a.memory, a, x) for x in offsets]
 
 
 def _load_columns(f: Function, tile: OuterTile, b: V, mask: V | None) -> list[V]:
@@ -321,25 +335,12 @@ def _leave_copy(f: Function, tile: OuterTile, columns: list[V], to: V, ahead: V)
 def _outer_step(
     f: Function, tile: OuterTile, rows: list[V], columns: list[V], sums: list[V]
 ) -> None:
-    """One term of k: the shorter side of the tile stays in registers."""
-
-    def row(r: int) -> V:
-        return f.splat(tile.a.load(f, rows[r], 1), tile.lanes)
-
-    def accumulate(r: int, v: int, x: V, y: V) -> None:
-        slot = sums[r * tile.vectors + v]
-        f.store(multiply_add(f, x, y, f.load(tile.type, slot), tile.has_fma), slot)
-
-    if tile.rows < tile.vectors:
-        held = [row(r) for r in range(tile.rows)]
+    """One term of k: B's line stays in registers, A's elements pass through one."""
+    for r, place in enumerate(rows):
+        x = f.splat(tile.a.load(f, place, 1), tile.lanes)
         for v, y in enumerate(columns):
-            for r in range(tile.rows):
-                accumulate(r, v, held[r], y)
-        return
-    for r in range(tile.rows):
-        x = row(r)
-        for v, y in enumerate(columns):
-            accumulate(r, v, x, y)
+            slot = sums[r * tile.vectors + v]
+            f.store(multiply_add(f, x, y, f.load(tile.type, slot), tile.has_fma), slot)
 
 
 # --- dot products --------------------------------------------------------------------------------
@@ -359,7 +360,9 @@ class DotTile:
     def name(self) -> str:
         """The function's name: everything that its body depends on."""
         kind = f"{self.a.tag}_{self.b.tag}_{mangle(self.a.accumulate)}"
-        return f"dot_{self.rows}x{self.columns}of{self.panel}x{self.lanes}_{kind}"
+        return (
+            f"dot{'f' * self.has_fma}_{self.rows}x{self.columns}of{self.panel}x{self.lanes}_{kind}"
+        )
 
     @property
     def type(self) -> str:
@@ -440,7 +443,7 @@ class SweepTile:
     def name(self) -> str:
         """The function's name: everything that its body depends on."""
         kind = f"{self.a.tag}_{self.b.tag}_{mangle(self.a.accumulate)}"
-        return f"sweep_{self.terms}x{self.lanes}_{kind}"
+        return f"sweep{'f' * self.has_fma}_{self.terms}x{self.lanes}_{kind}"
 
     @property
     def type(self) -> str:
