@@ -443,3 +443,46 @@ def test_two_hundred_outputs(rng):
         return [x * float(i) if i % 3 else pb.sum(x + i, axis=0) for i in range(200)]
 
     check_program(pb.make_program(f)(x), [x], threads=(1, 2), donate=[frozenset(), frozenset([0])])
+
+
+# Long programs ------------------------------------------------------------------------------------
+
+
+def many_elementwise(x):
+    for i in range(1000):
+        x = x * 0.5 - 1.0 if i % 2 else pb.maximum(x, float(i % 7))
+    return x
+
+
+def many_views(x):
+    for i in range(500):
+        x = pb.flip(x, axis=0).T if i % 3 else pb.flip(x, axis=(0, 1))[::1]
+    return x
+
+
+def many_shifts(x):
+    """Each reads the one before twice: looking through all would read memory 2**40 times."""
+    for _ in range(40):
+        x = pb.roll(x, 1, axis=0)
+    return x, x * 2.0
+
+
+def many_views_before_a_loop(x):
+    for _ in range(40):
+        x = pb.concat([x[1:], x[:1]]).reshape(x.shape)
+    return pb.scan(lambda c, row: (c + row, None), x[0], x)
+
+
+def many_products(x):
+    for _ in range(100):
+        x = pb.clip(x @ x, -2.0, 2.0) + x.T
+    return x
+
+
+@pytest.mark.parametrize(
+    "f", [many_elementwise, many_views, many_shifts, many_views_before_a_loop, many_products]
+)
+def test_long_programs_compile(f):
+    x = np.array([[1, 2, 0], [-1, 0, 1], [3, -2, 1]], np.float32)
+
+    check_program(pb.make_program(f)(x), [x], threads=(1, 2), donate=[frozenset()])

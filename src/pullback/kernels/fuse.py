@@ -27,6 +27,9 @@ MIN_ROWS = 16
 LANES = 16
 #: An expression of at most this many cheap operations is computed again rather than stored.
 RECOMPUTE_OPS = 8
+#: An index map through which a reader would reach memory this often is stored: reading through
+#: doubles with every concatenation of two parts of one array.
+INLINE_READS = 32
 
 HEAVY = Trait.CONTRACTION | Trait.PREFIX | Trait.SCATTER | Trait.HOST | Trait.CONTROL
 
@@ -39,6 +42,20 @@ def is_heavy(eqn: Equation) -> bool:
 def is_inline(eqn: Equation) -> bool:
     """Whether the equation only moves elements, so that readers look through it."""
     return bool(eqn.primitive.traits & (Trait.LAYOUT | Trait.IDENTITY)) and not is_heavy(eqn)
+
+
+def stored_views(program: Program) -> set[Var]:
+    """Results of index maps that readers should not look through: too much lies behind."""
+    reads: dict[Atom, int] = {}
+    stored: set[Var] = set()
+    for eqn in program.equations:
+        if is_inline(eqn):
+            behind = 1 + sum(reads.get(a, 0) for a in eqn.inputs)
+            reads.update((v, behind) for v in eqn.outputs)
+            if behind > INLINE_READS:
+                stored.update(eqn.outputs)
+                reads.update((v, 0) for v in eqn.outputs)
+    return stored
 
 
 @dataclass(eq=False)
@@ -78,7 +95,8 @@ def fuse(program: Program, forced: Iterable[Var] = ()) -> Fusion:
 
     Args:
         program: What to compile; control flow is a heavy equation.
-        forced: Variables that must be stored (outputs, operands of control flow).
+        forced: Variables that must be stored (outputs, operands of control flow, and
+            ``stored_views``).
     """
     return _Fuser(program, set(forced)).run()
 

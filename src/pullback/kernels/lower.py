@@ -30,8 +30,18 @@ from pullback.kernels.index import Affine, LoopVar, as_index, linear_index, spli
 from pullback.kernels.stages import hoisted_reductions, make_stages, stage_roots
 from pullback.program.core import Atom, Equation, Literal, Var
 
+#: Reads that are answered one inside the other; deeper ones are answered first.
+READ_DEPTH = 32
 #: Rows of a vectorised loop come in multiples of this many.
 LANES = 16
+
+
+class _TooDeep(Exception):
+    """No failure: an element must be known before the reading goes on."""
+
+    def __init__(self, atom: Var, index: tuple[Affine, ...]) -> None:
+        self.atom = atom
+        self.index = index
 
 
 class GroupLowering:
@@ -52,11 +62,25 @@ class GroupLowering:
         self.b = Expressions()
         self.before: list[Kernel] = []
         self._memo: dict[Any, Node] = {}
+        self._depth = 0
         self._override: dict[Var, Callable[[tuple[Affine, ...]], Node]] = {}
 
     # --- reading ---------------------------------------------------------------------------------
     def read(self, atom: Atom, index: tuple[Affine, ...]) -> Node:
-        """The element of ``atom`` at ``index``."""
+        """The element of ``atom`` at ``index``, however long the chain of equations behind it."""
+        waiting: list[tuple[Atom, tuple[Affine, ...]]] = [(atom, index)]
+        while True:
+            self._depth = 0
+            try:
+                node = self._read(*waiting[-1])
+            except _TooDeep as deeper:
+                waiting.append((deeper.atom, deeper.index))
+                continue
+            waiting.pop()
+            if not waiting:
+                return node
+
+    def _read(self, atom: Atom, index: tuple[Affine, ...]) -> Node:
         if isinstance(atom, Literal):
             return self.b.constant(atom.value, atom.type.dtype)
         if atom in self._override:
@@ -67,13 +91,17 @@ class GroupLowering:
             return self.b.load(stored.buffer, offset)
         key = (atom, index)
         if key not in self._memo:
-            self._memo[key] = self.element(self.fusion.producer[atom], index)
+            if self._depth == READ_DEPTH:
+                raise _TooDeep(atom, index)
+            self._depth += 1
+            self._memo[key] = self._element(self.fusion.producer[atom], index)
+            self._depth -= 1
         return self._memo[key]
 
-    def element(self, eqn: Equation, index: tuple[Affine, ...]) -> Node:
+    def _element(self, eqn: Equation, index: tuple[Affine, ...]) -> Node:
         """The element of the equation's output at ``index``, by its ``lower`` rule."""
         operands = [
-            ReadOperand(a.type, lambda i, a=a: self.read(a, i))  # type: ignore[misc]
+            ReadOperand(a.type, lambda i, a=a: self._read(a, i))  # type: ignore[misc]
             for a in eqn.inputs
         ]
         with self.b.inside(index):

@@ -37,7 +37,7 @@ from pullback.kernels.expression import (
     dynamic_nodes,
     topological,
 )
-from pullback.kernels.fuse import Fusion, Group, fuse, is_inline
+from pullback.kernels.fuse import Fusion, Group, fuse, is_inline, stored_views
 from pullback.kernels.index import Affine, LoopVar, as_index, linear_index
 from pullback.kernels.lower import GroupLowering
 from pullback.kernels.stages import stage_roots
@@ -128,6 +128,7 @@ class _BlockScheduler:
         self.program = program
         self.targets = targets
         self.producer = {v: e for e in program.equations for v in e.outputs}
+        self.stored_views = stored_views(program)
         self.storage: dict[Var, Storage] = dict(zip(program.inputs, inputs, strict=True))
         for v, data in program.constants:
             buffer = Buffer(v.type.dtype, v.type.size, Space.CONSTANT, f"c{len(outer.constants)}")
@@ -141,6 +142,7 @@ class _BlockScheduler:
         forced: set[Var | None] = {
             a for a in self.program.outputs if isinstance(a, Var) and a in self.producer
         }
+        forced |= self.stored_views
         for eqn in self.program.equations:
             if eqn.primitive.traits & (Trait.CONTROL | Trait.HOST):
                 forced.update(self._needs_memory(a) for a in eqn.inputs)
@@ -169,7 +171,7 @@ class _BlockScheduler:
     def _contiguous_base(self, atom: Var) -> tuple[Var, int] | None:
         """The variable behind reshapes and leading slices, and the offset in it."""
         eqn = self.producer.get(atom)
-        if eqn is None or not is_inline(eqn):
+        if eqn is None or not is_inline(eqn) or atom in self.stored_views:
             return atom, 0
         if not atom.type.size:
             return None
@@ -181,7 +183,7 @@ class _BlockScheduler:
             if isinstance(a, Literal):
                 return b.constant(a.value, a.type.dtype)
             inner = self.producer.get(a)
-            if inner is not None and is_inline(inner):
+            if inner is not None and is_inline(inner) and a not in self.stored_views:
                 return element(inner, index)
             return b.node("probe", a.type.dtype, (), (a, index))
 
