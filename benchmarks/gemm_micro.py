@@ -37,6 +37,8 @@ from pullback.backend.llvm.gemm import (
 
 PEAK_CHAINS = 16
 SECONDS_A_CASE = 0.6
+#: Samples count only where the peaks before and after them agree this well.
+STEADY = 0.02
 
 
 # --- machine code --------------------------------------------------------------------------------
@@ -297,27 +299,38 @@ def case_name(shape: tuple[int, int, int, str, int]) -> str:
 
 
 def measure_case(case: Case, peak: Callable[[], float], seconds: float) -> dict[str, Any]:
-    """Least times on one and two threads, in turns with the peak loop."""
+    """Least times on one and two threads, and the share of the peak measured beside them."""
     once = min(case.seconds(1, 1) for _ in range(3))
-    rounds = max(1, int(0.004 / once))
-    least = {1: float("inf"), 2: float("inf")}
-    best_peak = 0.0
+    rounds = max(1, int(0.001 / once))
+    times: dict[int, list[float]] = {1: [], 2: []}
+    shares: dict[int, list[float]] = {1: [], 2: []}
+    flops = flop_count(case.spec)
+    before = best = peak()
     stop = time.perf_counter() + seconds
     while time.perf_counter() < stop:
-        best_peak = max(best_peak, peak())
-        for threads in least:
-            least[threads] = min(least[threads], case.seconds(rounds, threads))
-    flops = flop_count(case.spec)
+        for threads in times:
+            elapsed = case.seconds(rounds, threads)
+            times[threads].append(elapsed)
+            after = peak()
+            if abs(after - before) < STEADY * before:
+                shares[threads].append(flops / elapsed / threads / max(before, after))
+            best, before = max(best, after), after
     return {
         "case": case.name,
-        "peak_gflops": best_peak / 1e9,
-        "one_us": least[1] * 1e6,
-        "two_us": least[2] * 1e6,
-        "one_of_peak": flops / least[1] / best_peak,
-        "two_of_peak": flops / least[2] / best_peak / 2,
+        "peak_gflops": best / 1e9,
+        "one_us": min(times[1]) * 1e6,
+        "two_us": min(times[2]) * 1e6,
+        "one_of_peak": _best_share(shares[1]),
+        "two_of_peak": _best_share(shares[2]),
         "compile_ms": case.compiled.milliseconds,
+        "tasks": contraction_tasks(case.spec),
         "schedule": str(choose_schedule(case.spec)),
     }
+
+
+def _best_share(shares: list[float]) -> float:
+    """A high quantile: the least disturbed samples, but not the luckiest."""
+    return sorted(shares)[-1 - len(shares) // 20] if shares else float("nan")
 
 
 # --- peers ---------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ L2_CYCLES = 2.7
 STEP_CYCLES = 0.15
 #: Relative cost of a row block twice the size of a second-level cache.
 SPILL_COST = 0.02
+#: Estimated cycles an element of A takes to come from beyond the second-level cache.
+FAR_CYCLES = 0.25
 #: Estimated cycles that one more row of A costs a term of k when A comes from far.
 LINE_CYCLES = 0.05
 #: The same for a tile's rows that lie side by side, in rows.
@@ -46,6 +48,7 @@ MEMORY_CYCLES = 3.0
 NARROW_PANEL = 1.01
 #: Columns that a sweep reads in one stretch, at least and at most; lines read side by side.
 SWEEP_COLUMNS, MOST_SWEEP_COLUMNS, SWEEP_LINES = 128, 2048, 4
+CACHE_LINE_BYTES = 64
 #: Lines at this stride share one set of a first-level cache.
 ALIASING_BYTES = 4096
 #: Lines at an aliasing stride that a first-level cache holds beside other data.
@@ -56,6 +59,8 @@ K_BLOCK_BYTES = 4096
 RESIDENT_L2_MULTIPLE = 4
 #: A tile of more rows does not hold a pointer to each: their stride is built into its code.
 MOST_ROW_POINTERS = 14
+#: With tables, LLVM runs out of registers before that.
+MOST_INDEXED_ROWS = 8
 #: Fewer rows of accumulators than this would wait for each other: vectors are halved instead.
 FEW_ROWS = 4
 #: Most vectors across a tile.
@@ -311,7 +316,7 @@ def _outer_tiles(spec: ContractionSpec) -> Schedule:
 def _heights(spec: ContractionSpec, width: int) -> set[int]:
     """Candidate rows of a tile: those that fill registers, and those that give 2 or 4 tiles."""
     most = min(spec.m, _most_rows(spec, width))
-    most = min(most, MOST_ROW_POINTERS) if spec.indexed_a else most
+    most = min(most, MOST_INDEXED_ROWS) if spec.indexed_a else most
     split = {x for x in (_ceil(spec.m, 2), _ceil(spec.m, 4)) if x <= most}
     return {*range(max(1, most // 2), most + 1), *split} if most else set()
 
@@ -330,11 +335,12 @@ def _tiles(
 
 def _tiles_cost(spec: ContractionSpec, tiles: Schedule) -> float:
     serial = _compute_cycles(spec, tiles) + tiles.panels * spec.k * MEMORY_CYCLES
-    if 2 * spec.m * spec.k * element_bytes(spec.a.dtype) > spec.target.l2_bytes:
+    if _is_far(spec):
         lines = tiles.row_tiles * COLUMN_LINES if packs_along_rows(spec.a) else spec.m
         serial += lines * spec.k * tiles.panels * LINE_CYCLES
-    if _pack_a(spec, tiles) != "no":
-        serial += 2 * spec.m * spec.k * _a_cycles(spec)
+    packed = replace(tiles, pack_a=_pack_a(spec, tiles))
+    if packed.pack_a != "no":
+        serial += 2 * spec.m * spec.k * _a_cycles(spec, packed)
     if tiles.panels > 1 and spec.n % tiles.panel and _ceil(spec.n, tiles.lanes) % tiles.vectors:
         serial *= NARROW_PANEL
     packing = _B_CYCLES[_pack_b(spec, tiles)] * spec.n * spec.k
@@ -485,7 +491,9 @@ def _blocks_cost(
     block_rows = _ceil(plan.row_tiles, down) * plan.rows
     block_panels = _ceil(plan.panels, across)
     resident = _is_resident(spec, plan, block_panels)
-    a_cycles = 0.0 if plan.pack_a == "no" else spec.m * spec.k * _a_cycles(spec)
+    a_cycles = spec.m * spec.k * _a_cycles(spec, plan)
+    if packs_along_rows(spec.a):
+        a_cycles *= 1 + CACHE_LINE_BYTES / (block_rows * size)
     b_cycles = _B_CYCLES[plan.pack_b] * spec.n * spec.k / across
     spill = max(0.0, 2 * block_rows * plan.k_block * size / l2 - 1) * SPILL_COST
     if plan.pack_b != "no" and not resident:
@@ -520,9 +528,19 @@ def _largest_share(
     return share * threads / (spec.batch * whole)
 
 
-def _a_cycles(spec: ContractionSpec) -> float:
-    unit = min(abs(spec.a.strides[1]), abs(spec.a.strides[2])) == 1
-    return COPY_CYCLES if unit or spec.fused_a else GATHER_CYCLES
+def _a_cycles(spec: ContractionSpec, plan: Schedule) -> float:
+    """Estimated cycles an element of A costs each column block: packing, or coming from far."""
+    if plan.pack_a != "no":
+        unit = min(abs(spec.a.strides[1]), abs(spec.a.strides[2])) == 1
+        return COPY_CYCLES if unit or spec.fused_a else GATHER_CYCLES
+    if not _is_far(spec):
+        return 0.0
+    return 2 * FAR_CYCLES if packs_along_rows(spec.a) else FAR_CYCLES
+
+
+def _is_far(spec: ContractionSpec) -> bool:
+    """Whether A does not stay in a second-level cache."""
+    return 2 * spec.m * spec.k * element_bytes(spec.a.dtype) > spec.target.l2_bytes
 
 
 # --- arithmetic ----------------------------------------------------------------------------------
