@@ -30,6 +30,8 @@ RECOMPUTE_OPS = 8
 #: An index map through which a reader would reach memory this often is stored: reading through
 #: doubles with every concatenation of two parts of one array.
 INLINE_READS = 32
+#: A reduction that is not fixed for a row may be computed this often for each of its results.
+MOST_REPEATS = 4
 
 HEAVY = Trait.CONTRACTION | Trait.PREFIX | Trait.SCATTER | Trait.HOST | Trait.CONTROL
 
@@ -267,7 +269,29 @@ class _Fuser:
             return None
         if math.prod(rows) < MIN_ROWS and largest > SERIAL_ELEMENTS:
             return None
+        if self._repeats_reductions([*group.equations, *other.equations], math.prod(rows)):
+            return None
         return rows
+
+    def _repeats_reductions(self, equations: list[Equation], rows: int) -> bool:
+        """Whether a reduction that is not fixed for a row would run again for its readers."""
+        # For every value, the results of the smallest reduction behind it.
+        results = {
+            v: v.type.size
+            for eqn in equations
+            if eqn.primitive.has(Trait.REDUCTION)
+            for v in eqn.outputs
+            if v.type.size > rows
+        }
+        if not results:
+            return False
+        for eqn in sorted(equations, key=lambda e: self.position[id(e)]):
+            behind = [results[v] for a in eqn.inputs for v in self._behind(a) if v in results]
+            for v in eqn.outputs if behind else ():
+                results[v] = min(behind)
+                if v.type.size > MOST_REPEATS * results[v]:
+                    return True
+        return False
 
     def _reads_whole_arrays(self, joined: Group, contraction: Group) -> bool:
         """Whether the joined equations read arrays as large as the result, besides it."""
