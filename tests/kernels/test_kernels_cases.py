@@ -321,6 +321,16 @@ def product_over_nothing(x, y):
     return x @ y + 1.0
 
 
+@case((0, 3))
+def product_of_empty_computed_arrays(x):
+    return pb.sign(x).T @ pb.sign(x[:, :0]), pb.flip(x) @ x.T
+
+
+@case((1, 1))
+def product_of_single_elements(x):
+    return pb.ones((1, 1)) @ x, pb.ones((1, 1)) @ (x + 1.0)
+
+
 @case((5, 1), (1, 3))
 def product_over_one(x, y):
     return x @ y

@@ -274,12 +274,9 @@ class GroupLowering:
         shape = tuple(v.extent for v in vars)
         buffer = self.new_buffer(node.dtype, math.prod(shape))
         offset = linear_index([as_index(v) for v in vars], shape)
-        store = Store(buffer, offset, node)
-        stages = [Stage((), [store])]
-        copy = LoopKernel("pack", tuple(v for v in vars if v.extent > 1), stages, self.provenance())
-        copy.vector_rows = True
-        copy.rows_per_task = _rows_per_task(copy)
-        if node.dtype.itemsize and math.prod(shape):
+        if math.prod(shape):
+            copy = self._row_kernel(vars, [((), Store(buffer, offset, node))])
+            copy.name = "pack"
             self.before.append(copy)
         return self.b.load(buffer, offset)
 
