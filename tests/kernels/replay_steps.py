@@ -37,15 +37,18 @@ Counters = dict[LoopVar, int]
 ITERATIONS = 3
 
 
-def lowered_program(
-    program: Program, shared: dict[int, int] | None = None
-) -> tuple[Lowered, Callable[[Kernel], int]]:
-    """The program as steps with planned memory, and how many tasks each kernel has."""
+def lowered_program(program: Program, shared: dict[int, int] | None = None) -> Lowered:
+    """The program as steps with planned memory."""
     lowered = lower_program(run_pipeline(program)[0], shared)
     plan_memory(lowered)
+    return lowered
+
+
+def tasks_of(lowered: Lowered) -> Callable[[Kernel], int]:
+    """How many tasks each kernel of a program has."""
     writer = ProgramWriter(lowered, select_target())
     writer.write()
-    return lowered, lambda kernel: writer.functions[kernel].tasks
+    return lambda kernel: writer.functions[kernel].tasks
 
 
 @dataclass(frozen=True)

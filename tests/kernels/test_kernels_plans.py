@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kernel_programs import kernel_programs
-from replay_steps import MemoryClash, Race, check_barriers, check_memory, lowered_program
+from replay_steps import MemoryClash, Race, check_barriers, check_memory, lowered_program, tasks_of
 from test_kernels_cases import CASES
 from tests.program.strategies import programs
 
@@ -32,10 +32,10 @@ def share(program, given_up):
 
 
 def check_plans(program, shared, rng):
-    lowered, tasks = lowered_program(program, shared)
+    lowered = lowered_program(program, shared)
     check_memory(lowered, rng)
     # Every kernel by all threads, by none but the first, or as it comes.
-    for count in (tasks, lambda kernel: 2, lambda kernel: 1):
+    for count in (tasks_of(lowered), lambda kernel: 2, lambda kernel: 1):
         check_barriers(lowered.block, count, plan_barriers(lowered.block, count), rng)
 
 
@@ -68,7 +68,7 @@ def test_places_are_aligned_and_as_few_as_needed():
             x = pb.cumsum(x, axis=0)
         return x * 2.0
 
-    lowered, _ = lowered_program(pb.make_program(f)(np.zeros((50, 10), np.float32)))
+    lowered = lowered_program(pb.make_program(f)(np.zeros((50, 10), np.float32)))
     total = plan_memory(lowered)
 
     assert all(b.position % ALIGNMENT_BYTES == 0 for b in lowered.temporaries)
@@ -83,7 +83,7 @@ def test_memory_that_is_shared_too_early_is_noticed(rng):
         y, z = pb.cumsum(x, axis=0), pb.cumsum(x, axis=1)
         return pb.cumsum(y + z.T, axis=0) - y
 
-    lowered, _ = lowered_program(pb.make_program(f)(np.zeros((9, 9), np.float32)))
+    lowered = lowered_program(pb.make_program(f)(np.zeros((9, 9), np.float32)))
     check_memory(lowered, rng)
     noticed = []
     for x, y in itertools.combinations(lowered.temporaries, 2):
@@ -102,7 +102,7 @@ def test_memory_that_is_shared_too_early_is_noticed(rng):
 def test_no_barrier_of_a_straight_program_can_be_left_out(made, given_up):
     program, _ = made
     rng = np.random.default_rng(0)
-    lowered, _ = lowered_program(program, share(program, given_up))
+    lowered = lowered_program(program, share(program, given_up))
     control = (LoopStep, WhileStep, BranchStep)
     assume(not any(isinstance(step, control) for step in lowered.block.steps))
 
@@ -118,7 +118,7 @@ def test_a_loop_without_a_barrier_is_noticed(rng):
     def f(x):
         return pb.scan(lambda c, row: (c + row, None), x[0], x)[0]
 
-    lowered, _ = lowered_program(pb.make_program(f)(np.zeros((9, 40), np.float32)))
+    lowered = lowered_program(pb.make_program(f)(np.zeros((9, 40), np.float32)))
     count = lambda kernel: 1  # noqa: E731
     plan = plan_barriers(lowered.block, count)
     check_barriers(lowered.block, count, plan, rng)
@@ -137,7 +137,7 @@ def test_a_barrier_in_one_branch_does_not_serve_the_loop():
 
         return pb.scan(step, x[0], x)[0]
 
-    lowered, _ = lowered_program(pb.make_program(f)(np.zeros((9, 40), np.float32)))
+    lowered = lowered_program(pb.make_program(f)(np.zeros((9, 40), np.float32)))
 
     plan = plan_barriers(lowered.block, lambda kernel: 2)
 
@@ -152,7 +152,7 @@ def test_the_flag_of_a_loop_is_read_before_it_is_written_again(rng):
     def f(x):
         return pb.while_loop(lambda s: s[0] < 5.0, lambda s: s + 1.0, x)
 
-    lowered, _ = lowered_program(pb.make_program(f)(np.zeros(3, np.float32)))
+    lowered = lowered_program(pb.make_program(f)(np.zeros(3, np.float32)))
     count = lambda kernel: 1  # noqa: E731
     plan = plan_barriers(lowered.block, count)
     check_barriers(lowered.block, count, plan, rng)
