@@ -10,8 +10,10 @@ van de Geijn 2015, "BLIS: a framework for rapidly instantiating BLAS functionali
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from pullback.backend.llvm.emit import Function, V, element_bytes, vector_type
 from pullback.backend.llvm.gemm_operands import Block, Load, Operands, Slice, scratch_layout
@@ -39,9 +41,12 @@ from pullback.backend.llvm.gemm_tile import (
     call_function,
     dot_tile,
     i64,
+    minus,
     outer_tile,
+    plus,
     rolled_loop,
     sweep_tile,
+    times,
 )
 
 __all__ = [
@@ -148,12 +153,13 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Result:
-    """A row of a tile's results."""
+    """A tile's results: where they belong, where they are, and the element stride of rows."""
 
     batch: V
     row: V
     column: V
-    line: V
+    sums: V
+    stride: V
 
 
 class _Writer:
@@ -193,49 +199,67 @@ class _Writer:
         f, plan = self.f, self.plan
         if plan.pack_a != "no":
             self.operands.pack_a(block, part)
-        with rolled_loop(f, block.first_panel, block.last_panel, hint="panel") as panel:
+        tiles = minus(f, block.last_tile, block.first_tile)
+        panels = minus(f, block.last_panel, block.first_panel)
+        # One loop over pairs, not two: to LLVM every loop costs milliseconds.
+        with rolled_loop(f, 0, f.mul(panels, tiles), hint="tile") as pair:
+            across, down = self._divide(pair, tiles)
+            panel = plus(f, block.first_panel, across)
+            tile = plus(f, block.first_tile, down)
             if plan.pack_b != "no" and not self._tiles_pack:
-                with f.when(part.fresh):
+                with f.when(f.binary("and", part.fresh, f.compare("eq", down, i64(0)))):
                     self.operands.pack_panel(block, part, panel)
-            with rolled_loop(f, block.first_tile, block.last_tile, hint="tile") as tile:
-                place = _Place(block, part, panel, tile, self._sums(block, panel, tile))
-                self._multiply_tile(place)
-                if part.last is None:
+            place = _Place(block, part, panel, tile, self._sums(pair))
+            self._multiply_tile(place)
+            if part.last is None:
+                self._finish_tile(place)
+            else:
+                with f.when(part.last):
                     self._finish_tile(place)
-                else:
-                    with f.when(part.last):
-                        self._finish_tile(place)
 
     def _block(self, task: V) -> tuple[Block, V]:
         """A task's block, and the number of its row block."""
         plan = self.plan
-        batch, rest = self._split(task, plan.row_blocks * plan.column_blocks)
-        across, down = self._split(rest, plan.row_blocks)
+        batch, rest = i64(0), task
+        if self.spec.batch > 1:
+            batch, rest = self._divide(task, i64(plan.row_blocks * plan.column_blocks))
+        across, down = self._divide(rest, i64(plan.row_blocks))
         tiles = self._range(down, plan.row_tiles, plan.row_blocks)
         panels = self._range(across, plan.panels, plan.column_blocks)
         return Block(batch, *tiles, *panels), down
 
-    def _split(self, x: V, parts: int) -> tuple[V, V]:
-        """Quotient and remainder by a constant."""
-        if parts == 1:
+    def _divide(self, x: V, parts: V) -> tuple[V, V]:
+        """Quotient and remainder."""
+        if parts.text == "1":
             return x, i64(0)
-        quotient = self.f.binary("udiv", x, i64(parts))
-        return quotient, self.f.sub(x, self.f.mul(quotient, i64(parts)))
+        quotient = self.f.binary("udiv", x, parts)
+        return quotient, self.f.sub(x, self.f.mul(quotient, parts))
 
     def _range(self, block: V, count: int, blocks: int) -> tuple[V, V]:
         """First and one past the last of ``count`` things in block number ``block``."""
         if blocks == 1:
             return i64(0), i64(count)
         f = self.f
-        low = f.binary("udiv", f.mul(block, i64(count)), i64(blocks))
-        above = f.mul(f.add(block, i64(1)), i64(count))
-        return low, f.binary("udiv", above, i64(blocks))
+        following = plus(f, block, i64(1))
+        if count % blocks == 0:
+            return times(f, block, count // blocks), times(f, following, count // blocks)
+        low, above = (f.binary("udiv", times(f, x, count), i64(blocks)) for x in (block, following))
+        return low, above
 
     # --- tiles -----------------------------------------------------------------------------------
     @property
     def _tiles_pack(self) -> bool:
         """Whether the first tile of each panel packs B on its way: memory's latency is hidden."""
         return self.plan.pack_b == "copy" and not self.spec.fused_b
+
+    @property
+    def _panels_are_alike(self) -> bool:
+        """Whether the last panel needs no microkernel of its own."""
+        last, whole = (
+            [self._outer_tile(last, packs=packs) for packs in (False, True)]
+            for last in (True, False)
+        )
+        return self.plan.panels == 1 or last == whole
 
     @property
     def _foresees_transposition(self) -> bool:
@@ -254,24 +278,21 @@ class _Writer:
         if not self._foresees_transposition:
             return self.operands.scratch, i64(0)
         columns = CACHE_LINE_BYTES // element_bytes(self.spec.b.dtype)
-        offset = f.mul(f.sub(place.tile, block.first_tile), i64(columns))
-        column = f.add(self.operands.column(f.add(place.panel, i64(1))), offset)
+        offset = times(f, minus(f, place.tile, block.first_tile), columns)
+        column = plus(f, self.operands.column(plus(f, place.panel, i64(1))), offset)
         useful = f.compare("slt", offset, i64(plan.panel))
         useful = f.binary("and", useful, place.part.fresh)
         memory = self.operands.b_memory(block.batch, place.part.start, column)
         stride = f.select(useful, i64(CACHE_LINE_BYTES), i64(0))
         return f.select(useful, memory, self.operands.scratch), stride
 
-    def _sums(self, block: Block, panel: V, tile: V) -> V:
+    def _sums(self, pair: V) -> V:
         """Where a tile's accumulators are kept: one place, or each its own between K blocks."""
         f, layout = self.f, self.operands.layout
         sums = f.gep("i8", self.operands.scratch, layout.c_offset)
         if self.plan.k_blocks == 1:
             return sums
-        tiles = f.sub(block.last_tile, block.first_tile)
-        number = f.mul(f.sub(panel, block.first_panel), tiles)
-        number = f.add(number, f.sub(tile, block.first_tile))
-        return f.gep(self.spec.accumulate, sums, f.mul(number, i64(layout.c_tile)))
+        return f.gep(self.spec.accumulate, sums, times(f, pair, layout.c_tile))
 
     def _multiply_tile(self, place: _Place) -> None:
         """Call the microkernel of the tile's width."""
@@ -281,7 +302,7 @@ class _Writer:
         if plan.kind != "outer":
             self._call_thin_tile(place, a[0])
             return
-        if plan.panels == 1:
+        if self._panels_are_alike:
             self._call_outer_tile(place, a, last_panel=True)
             return
         with branches(f, f.compare("eq", place.panel, i64(plan.panels - 1))) as turn:
@@ -293,14 +314,14 @@ class _Writer:
         """Call the tile, or its packing twin where the panel is read for the first time."""
         f, part = self.f, place.part
         sums = (place.sums, part.length, part.first)
-        plain = self._outer_tile(last_panel, packs=False)
+        plain = outer_tile(f.module, self._outer_tile(last_panel, packs=False))
         arguments = (*a, *self._b_operand(place), *sums, *self._prefetched(place), i64(0))
         if not self._tiles_pack:
             call_function(f, plain, *arguments)
             return
         starts = f.compare("eq", place.tile, place.block.first_tile)
         with branches(f, f.binary("and", part.fresh, starts)) as turn:
-            packing = self._outer_tile(last_panel, packs=True)
+            packing = outer_tile(f.module, self._outer_tile(last_panel, packs=True))
             b = (self._b_memory(place), i64(self.spec.b.strides[1]), i64(self._tail))
             packed = (self._b_packed(place), i64(0), i64(self.plan.panel))
             call_function(f, packing, *a, *b, *sums, *packed)
@@ -312,7 +333,7 @@ class _Writer:
         return self.operands.b_memory(place.block.batch, place.part.start, column)
 
     def _b_packed(self, place: _Place) -> V:
-        slot = self.f.sub(place.panel, place.block.first_panel)
+        slot = minus(self.f, place.panel, place.block.first_panel)
         return self.operands.b_packed(place.part.start, slot)
 
     def _b_operand(self, place: _Place) -> tuple[V, V, V]:
@@ -321,13 +342,13 @@ class _Writer:
             return self._b_memory(place), i64(self.spec.b.strides[1]), i64(self._tail)
         return self._b_packed(place), i64(self.plan.panel), i64(self.plan.lanes)
 
-    def _outer_tile(self, last_panel: bool, *, packs: bool) -> str:
-        """Name of the microkernel for a whole or the last panel."""
+    def _outer_tile(self, last_panel: bool, *, packs: bool) -> OuterTile:
+        """The microkernel for a whole or the last panel."""
         plan, operands = self.plan, self.operands
         vectors = self._last_vectors if last_panel else plan.vectors
         few = plan.rows <= MOST_ROW_POINTERS and vectors > 1
         from_memory = packs or plan.pack_b == "no"
-        tile = OuterTile(
+        return OuterTile(
             plan.rows,
             vectors,
             plan.lanes,
@@ -339,13 +360,12 @@ class _Writer:
             a_row=None if few or self.spec.indexed_a else operands.a_strides[0],
             indexed=self.spec.indexed_a,
         )
-        return outer_tile(self.f.module, tile)
 
     def _call_thin_tile(self, place: _Place, a: V) -> None:
         """Call the microkernel of a product with few rows or columns."""
         f, spec, plan, operands = self.f, self.spec, self.plan, self.operands
         column = operands.column(place.panel)
-        valid = f.intrinsic("smin", f.sub(i64(spec.n), column), i64(plan.panel))
+        valid = operands.columns_from(column)
         elements = (operands.memory_a, operands.memory_b, spec.target.has_fma)
         rest = (valid, place.sums, place.part.length)
         if plan.kind == "dot":
@@ -384,21 +404,19 @@ class _Writer:
         """Hand a tile's results over, row by row, but for rows of the tile before."""
         f, plan = self.f, self.plan
         row, column = self.operands.row(place.tile), self.operands.column(place.panel)
-        skipped = f.sub(f.mul(place.tile, i64(plan.rows)), row)
+        skipped = i64(0)
+        if plan.rows * plan.row_tiles != self.spec.m:
+            skipped = minus(f, times(f, place.tile, plan.rows), row)
         is_last = f.compare("eq", place.panel, i64(plan.panels - 1))
-        lanes = self._result_lanes
-        full = self._by_panel(is_last, plan.panel // lanes, self._last_columns // lanes)
         stride = i64(plan.panel)
         if plan.kind == "outer":
-            stride = self._by_panel(is_last, plan.panel, self._last_vectors * lanes)
-        with rolled_loop(f, skipped, plan.rows, hint="row") as r:
-            line = f.gep(self.spec.accumulate, place.sums, f.mul(r, stride))
-            result = _Result(place.block.batch, f.add(row, r), column, line)
-            if plan.swapped:
-                columns = self._by_panel(is_last, plan.panel, self._last_columns)
-                self._hand_over_scalars(result, columns)
-            else:
-                self._hand_over_vectors(result, full, is_last)
+            stride = self._by_panel(is_last, plan.panel, self._last_vectors * plan.lanes)
+        result = _Result(place.block.batch, row, column, place.sums, stride)
+        if plan.swapped:
+            columns = self._by_panel(is_last, plan.panel, self._last_columns)
+            self._hand_over_scalars(result, columns)
+        else:
+            self._hand_over_vectors(result, skipped, is_last)
 
     def _by_panel(self, is_last: V, full: int, last: int) -> V:
         """One number for whole panels, another for the last."""
@@ -406,26 +424,52 @@ class _Writer:
             return i64(last)
         return self.f.select(is_last, i64(last), i64(full))
 
-    def _hand_over_vectors(self, result: _Result, full: V, is_last: V) -> None:
-        """Whole vectors in a loop, then the masked rest of the last panel."""
-        f, lanes = self.f, self._result_lanes
-        with rolled_loop(f, 0, full, hint="vector") as v:
-            self._hand_over(result, f.mul(v, i64(lanes)), lanes, None)
-        if self._tail != lanes:
-            with f.when(is_last):
-                mask = f.const_lanes("i1", [x < self._tail for x in range(lanes)])
-                self._hand_over(result, f.mul(full, i64(lanes)), lanes, mask)
+    def _hand_over_vectors(self, result: _Result, skipped: V, is_last: V) -> None:
+        """Row by row the vectors of a tile; the last of the last panel may be masked."""
+        last = -(-self._last_columns // self._result_lanes)
+        width = self._by_panel(is_last, self.plan.panel // self._result_lanes, last)
+        with self._each_vector(skipped, width) as (r, v):
+            if self._tail == self._result_lanes:
+                self._hand_over(result, r, v, None)
+            else:
+                ends = self.f.compare("eq", v, i64(last - 1))
+                self._hand_over_edge(result, r, v, self.f.binary("and", is_last, ends))
 
-    def _hand_over(self, result: _Result, offset: V, lanes: int, mask: V | None) -> None:
-        f, accumulate = self.f, self.spec.accumulate
-        value = f.load(vector_type(lanes, accumulate), f.gep(accumulate, result.line, offset))
-        column = f.add(result.column, offset)
-        self.epilogue(f, result.batch, result.row, column, lanes, value, mask)
+    def _hand_over_edge(self, result: _Result, r: V, v: V, is_edge: V) -> None:
+        """Hand over a vector that may be the masked one."""
+        f, lanes = self.f, self._result_lanes
+        mask = f.const_lanes("i1", [x < self._tail for x in range(lanes)])
+        if self.spec.n < lanes:
+            self._hand_over(result, r, v, mask)
+            return
+        with branches(f, is_edge) as turn:
+            self._hand_over(result, r, v, mask)
+            turn()
+            self._hand_over(result, r, v, None)
+
+    @contextmanager
+    def _each_vector(self, skipped: V, width: V) -> Iterator[tuple[V, V]]:
+        """Loop over the rows from ``skipped`` on and the ``width`` vectors of each.
+
+        LLVM may unroll the short inner loop: it takes a few cycles where a tile takes hundreds.
+        """
+        f = self.f
+        inner = f.loop if width.text.isdigit() and width.text != "1" else partial(rolled_loop, f)
+        with rolled_loop(f, skipped, self.plan.rows, hint="row") as r, inner(0, width) as v:
+            yield r, v
+
+    def _hand_over(self, result: _Result, r: V, v: V, mask: V | None) -> None:
+        f, accumulate, lanes = self.f, self.spec.accumulate, self._result_lanes
+        offset = times(f, v, lanes)
+        place = f.gep(accumulate, result.sums, plus(f, f.mul(r, result.stride), offset))
+        value = f.load(vector_type(lanes, accumulate), place)
+        row, column = plus(f, result.row, r), plus(f, result.column, offset)
+        self.epilogue(f, result.batch, row, column, lanes, value, mask)
 
     def _hand_over_scalars(self, result: _Result, columns: V) -> None:
         """Results of the transposed product: its columns are the caller's rows."""
         f, accumulate = self.f, self.spec.accumulate
         with rolled_loop(f, 0, columns, hint="scalar") as j:
-            value = f.load(accumulate, f.gep(accumulate, result.line, j))
-            row = f.add(result.column, j)
+            value = f.load(accumulate, f.gep(accumulate, result.sums, j))
+            row = plus(f, result.column, j)
             self.epilogue(f, result.batch, row, result.row, 1, value, None)

@@ -19,7 +19,7 @@ from pullback.backend.llvm.gemm_pack import (
     write_transposition,
 )
 from pullback.backend.llvm.gemm_schedule import ContractionSpec, Schedule
-from pullback.backend.llvm.gemm_tile import CACHE_LINE_BYTES, Element, i64
+from pullback.backend.llvm.gemm_tile import CACHE_LINE_BYTES, Element, i64, minus, plus, times
 
 #: load(f, batch, x, y, lanes, mask) -> value: a fused operand's element (b, x, y) and its lanes.
 Load = Callable[[Function, V, V, V, int, V | None], V]
@@ -145,14 +145,21 @@ class Operands:
 
     def row(self, tile: V) -> V:
         """First row of a tile: the last tile ends with the result's last row."""
-        row = self.f.mul(tile, i64(self.plan.rows))
+        row = times(self.f, tile, self.plan.rows)
         if self.plan.rows * self.plan.row_tiles == self.spec.m:
             return row
         return self.f.intrinsic("smin", row, i64(self.spec.m - self.plan.rows))
 
     def column(self, panel: V) -> V:
         """First column of a panel."""
-        return self.f.mul(panel, i64(self.plan.panel))
+        return times(self.f, panel, self.plan.panel)
+
+    def columns_from(self, column: V) -> V:
+        """Number of columns of the panel that begins at ``column``."""
+        panel = self.plan.panel
+        if self.plan.panels * panel == self.spec.n:
+            return i64(panel)
+        return self.f.intrinsic("smin", minus(self.f, i64(self.spec.n), column), i64(panel))
 
     def a_operand(self, block: Block, part: Slice, row: V) -> tuple[V, V, V]:
         """Pointer to A's element (row, start of the K block), strides along rows and k.
@@ -162,14 +169,14 @@ class Operands:
         f, spec = self.f, self.spec
         if self._tables is not None:
             rows, terms = self._tables
-            batch = f.gep(spec.a.dtype, self.a, f.mul(block.batch, i64(spec.a.strides[0])))
+            batch = f.gep(spec.a.dtype, self.a, times(f, block.batch, spec.a.strides[0]))
             return batch, f.gep("i64", rows, row), f.gep("i64", terms, part.start)
         along_rows, along_k = map(i64, self.a_strides)
         if self.plan.pack_a == "no":
             at = (block.batch, row, part.start)
             return self._address(self.memory_a, self.a, spec.a.strides, *at), along_rows, along_k
-        row = f.sub(row, self.row(block.first_tile))
-        pointer = f.gep(spec.accumulate, self.scratch, f.mul(row, along_rows))
+        row = minus(f, row, self.row(block.first_tile))
+        pointer = f.gep(spec.accumulate, self.scratch, times(f, row, self.a_strides[0]))
         return pointer, along_rows, along_k
 
     def b_memory(self, batch: V, p: V, column: V) -> V:
@@ -180,16 +187,16 @@ class Operands:
         """Where the packed panel's line of the term ``start`` begins."""
         f = self.f
         to = f.gep("i8", self.scratch, self.layout.b_offset)
-        offset = f.mul(panel_in_block, i64(self.layout.b_panel))
+        offset = times(f, panel_in_block, self.layout.b_panel)
         if self.plan.resident:
-            offset = f.add(offset, f.mul(start, i64(self.plan.panel)))
+            offset = plus(f, offset, times(f, start, self.plan.panel))
         return f.gep(self.spec.accumulate, to, offset)
 
     def _address(self, element: Element, pointer: V, strides: tuple[int, int, int], *index: V) -> V:
         f, offset = self.f, i64(0)
         for stride, at in zip(strides, index, strict=True):
-            if stride and at.text != "0":
-                offset = f.add(offset, f.mul(at, i64(stride)))
+            if stride:
+                offset = plus(f, offset, times(f, at, stride))
         return f.gep(element.memory, pointer, offset)
 
     # --- packing A -------------------------------------------------------------------------------
@@ -198,15 +205,15 @@ class Operands:
         f, spec = self.f, self.spec
         along_rows = self.plan.pack_a == "along rows"
         first_row = self.row(block.first_tile)
-        rows = f.add(self.row(f.sub(block.last_tile, i64(1))), i64(self.plan.rows))
-        rows = f.sub(rows, first_row)
+        rows = plus(f, self.row(minus(f, block.last_tile, i64(1))), i64(self.plan.rows))
+        rows = minus(f, rows, first_row)
         count, length = (part.length, rows) if along_rows else (rows, part.length)
         lines = Lines(count, length, i64(self.layout.a_line))
         if spec.fused_a:
 
             def read(g: Function, line: V, at: V, lanes: int, mask: V | None) -> V:
                 i, p = (at, line) if along_rows else (line, at)
-                i, p = g.add(first_row, i), g.add(part.start, p)
+                i, p = plus(g, first_row, i), plus(g, part.start, p)
                 return self._fused(self._load_a, block.batch, i, p, lanes, mask)
 
             write_line_copy(f, 16, read, spec.accumulate, self.scratch, lines)
@@ -223,11 +230,11 @@ class Operands:
         """Pack a panel's terms of one K block."""
         f, spec, plan = self.f, self.spec, self.plan
         column = self.column(panel)
-        columns = f.intrinsic("smin", f.sub(i64(spec.n), column), i64(plan.panel))
-        to = self.b_packed(part.start, f.sub(panel, block.first_panel))
+        columns = self.columns_from(column)
+        to = self.b_packed(part.start, minus(f, panel, block.first_panel))
 
         def read(g: Function, p: V, j: V, lanes: int, mask: V | None) -> V:
-            p, j = g.add(part.start, p), g.add(column, j)
+            p, j = plus(g, part.start, p), plus(g, column, j)
             return self._fused(self._load_b, block.batch, p, j, lanes, mask)
 
         base = self.b_memory(block.batch, part.start, column)

@@ -59,6 +59,8 @@ K_BLOCK_BYTES = 4096
 RESIDENT_L2_MULTIPLE = 4
 #: A tile of more rows does not hold a pointer to each: their stride is built into its code.
 MOST_ROW_POINTERS = 14
+#: Heights of tiles that divide most products' rows.
+COMMON_ROWS = (6, 8, 16)
 #: With tables, LLVM runs out of registers before that.
 MOST_INDEXED_ROWS = 8
 #: Fewer rows of accumulators than this would wait for each other: vectors are halved instead.
@@ -314,11 +316,17 @@ def _outer_tiles(spec: ContractionSpec) -> Schedule:
 
 
 def _heights(spec: ContractionSpec, width: int) -> set[int]:
-    """Candidate rows of a tile: those that fill registers, and those that give 2 or 4 tiles."""
-    most = min(spec.m, _most_rows(spec, width))
+    """Candidate rows of a tile: few, so that contractions share microkernels.
+
+    Common heights, what divides the rows evenly, and what gives two or four tiles.
+    """
+    most = _most_rows(spec, width)
     most = min(most, MOST_INDEXED_ROWS) if spec.indexed_a else most
-    split = {x for x in (_ceil(spec.m, 2), _ceil(spec.m, 4)) if x <= most}
-    return {*range(max(1, most // 2), most + 1), *split} if most else set()
+    if most < 1:
+        return set()
+    fewest = _ceil(spec.m, most)
+    even = {_ceil(spec.m, tiles) for tiles in (fewest, fewest + 1, fewest + 2, 2, 4)}
+    return {x for x in even | set(COMMON_ROWS) if x <= min(most, spec.m)}
 
 
 def _tiles(

@@ -95,13 +95,10 @@ def _half_bits(f: Function, bits: V) -> V:
     scaled = f.convert("bitcast", f.fmul(scaled, f.const(scaled.type, 2.0**112)), "i32")
     special = f.compare("uge", magnitude, f.const(wide.type, 0x7C00))
     infinite = f.binary("or", shifted, f.const(wide.type, 0x7F800000))
-    sign = f.binary("shl", f.binary("and", wide, f.const(wide.type, 0x8000)), _sixteen(f, wide))
+    sign = f.binary("and", wide, f.const(wide.type, 0x8000))
+    sign = f.binary("shl", sign, f.const(wide.type, 16))
     joined = f.binary("or", f.select(special, infinite, scaled), sign)
     return f.convert("bitcast", joined, "float")
-
-
-def _sixteen(f: Function, like: V) -> V:
-    return f.const(like.type, 16)
 
 
 def multiply_add(f: Function, x: V, y: V, z: V, has_fma: bool) -> V:
@@ -116,6 +113,29 @@ def i64(x: int) -> V:
     return V("i64", str(x))
 
 
+def plus(f: Function, x: V, y: V) -> V:
+    """Sum of indices; constants are added here, so that LLVM has less to read."""
+    if x.text.isdigit() and y.text.isdigit():
+        return i64(int(x.text) + int(y.text))
+    if "0" in (x.text, y.text):
+        return y if x.text == "0" else x
+    return f.add(x, y)
+
+
+def minus(f: Function, x: V, y: V) -> V:
+    """Difference of indices."""
+    if x.text.isdigit() and y.text.isdigit():
+        return i64(int(x.text) - int(y.text))
+    return x if y.text == "0" else f.sub(x, y)
+
+
+def times(f: Function, x: V, factor: int) -> V:
+    """An index times a constant."""
+    if x.text.isdigit():
+        return i64(int(x.text) * factor)
+    return x if factor == 1 else f.mul(x, i64(factor))
+
+
 def prefetch(f: Function, place: V) -> None:
     """Ask for the line at ``place`` to come into the second-level cache; never faults."""
     f.module.declare("llvm.prefetch.p0", "void", ("ptr", "i32", "i32", "i32"))
@@ -124,16 +144,15 @@ def prefetch(f: Function, place: V) -> None:
 
 def zero(type: str) -> V:
     """Zero in every lane."""
-    return V(type, "zeroinitializer") if type.startswith("<") else _scalar_zero(type)
-
-
-def _scalar_zero(type: str) -> V:
+    if type.startswith("<"):
+        return V(type, "zeroinitializer")
     return V(type, "0.0" if is_float(type) else "0")
 
 
 def define_once(module: Module, name: str, write: Callable[[], None]) -> str:
-    """Write an internal function unless the module has it; returns its name."""
-    if not any(f" @{name}(" in text[:400] for text in module.functions):
+    """Write a shared function unless the module has it; returns its name."""
+    head = f"define {LOCAL} void @{name}("
+    if not any(text.startswith(head) for text in module.functions):
         write()
     return name
 
