@@ -198,11 +198,7 @@ def check_memory(lowered: Lowered, rng: np.random.Generator) -> None:
                 continue
             kind, step, counters = event
             looked_at = _control_read(kind, step)
-            access = (
-                access_of(step)
-                if looked_at is None
-                else Access(frozenset({looked_at}), frozenset())
-            )
+            access = access_of(step) if looked_at is None else Access((looked_at,), ())
             for buffer in access.reads:
                 root, start, stop = _bytes(buffer, counters)
                 expected = (0, numbers.get(root, 0))

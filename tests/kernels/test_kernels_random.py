@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from kernel_programs import check_program, kernel_programs
 from tests.program.strategies import programs_with_arguments
 
+from pullback.backend.llvm.build import build_program
+from pullback.backend.llvm.target import select_target
+
 
 @settings(max_examples=60)
 @given(kernel_programs(), st.integers(0, 7))
@@ -24,6 +27,15 @@ def test_compiled_is_interpreted(made, given_up):
 @given(kernel_programs(max_equations=20))
 def test_compiled_is_interpreted_at_length(made):
     check_program(*made, threads=(1, 3))
+
+
+@settings(max_examples=80)
+@given(kernel_programs(max_equations=15))
+def test_a_program_is_written_the_same_again(made):
+    """No order of addresses or of sets decides anything."""
+    first, again = (build_program(made[0], {}, select_target()).text for _ in range(2))
+
+    assert first == again
 
 
 @settings(max_examples=30)

@@ -6,7 +6,7 @@ inside it lives for the whole loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pullback.kernels.core import (
@@ -24,7 +24,7 @@ from pullback.kernels.core import (
     Store,
     WhileStep,
 )
-from pullback.kernels.expression import topological
+from pullback.kernels.expression import dynamic_nodes, topological
 from pullback.kernels.schedule import Lowered
 
 ALIGNMENT_BYTES = 64
@@ -32,18 +32,21 @@ ALIGNMENT_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The buffers that a kernel or host call reads and writes."""
+    """The buffers that a kernel or host call reads and writes, each once, in order of use."""
 
-    reads: frozenset[Buffer]
-    writes: frozenset[Buffer]
+    reads: tuple[Buffer, ...]
+    writes: tuple[Buffer, ...]
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """All of them; equal kernels have equal orders."""
+        return tuple(dict.fromkeys((*self.reads, *self.writes)))
 
 
 def access_of(step: Step) -> Access:
     """What one kernel or host call touches; control flow is walked by the caller."""
     if isinstance(step, HostStep):
-        return Access(
-            frozenset(s.buffer for s in step.inputs), frozenset(s.buffer for s in step.outputs)
-        )
+        return Access(_once(s.buffer for s in step.inputs), _once(s.buffer for s in step.outputs))
     if isinstance(step, LoopKernel):
         stores = [s for stage in step.stages for s in stage.stores]
         roots = [s.value for s in stores] + [r for t in step.stages for r in t.reductions]
@@ -56,16 +59,13 @@ def access_of(step: Step) -> Access:
         stores, roots = [step.store], [step.store.value, step.valid]
     else:
         raise TypeError(f"{type(step).__name__} is control flow")
-    from pullback.kernels.expression import dynamic_nodes
-
     roots += [n for s in stores for n in dynamic_nodes(s.offset)]
-    reads = frozenset(n.payload[0] for n in topological(roots) if n.op == "load")
-    writes = frozenset(s.buffer for s in stores)
-    return Access(reads - _scratch(reads), writes - _scratch(writes))
+    reads = (n.payload[0] for n in topological(roots) if n.op == "load")
+    return Access(_once(reads), _once(s.buffer for s in stores))
 
 
-def _scratch(buffers: frozenset[Buffer]) -> frozenset[Buffer]:
-    return frozenset(b for b in buffers if b.space is Space.SCRATCH)
+def _once(buffers: Iterable[Buffer]) -> tuple[Buffer, ...]:
+    return tuple(dict.fromkeys(b for b in buffers if b.space is not Space.SCRATCH))
 
 
 Span = tuple[int, int]
@@ -127,7 +127,7 @@ def _walk(
             clock = end
         else:
             access = access_of(step)
-            for buffer in access.reads | access.writes:
+            for buffer in access.buffers:
                 uses.setdefault(buffer.root, []).append((clock, loops))
     return clock
 

@@ -151,8 +151,8 @@ class _BlockScheduler:
         self.fusion = fuse(self.program, [v for v in forced if v is not None])
         self.order = _Order(self.fusion)
         self._assign_targets()
-        for v in self.fusion.stored:
-            if v not in self.storage and v in self.producer:
+        for v in self.producer:
+            if v in self.fusion.stored and v not in self.storage:
                 self.storage[v] = Storage(self.outer.temporary(v.type.dtype, v.type.size))
         for group in self.order.sorted():
             self._emit(group)

@@ -51,8 +51,7 @@ def write_contraction_kernel(
 ) -> tuple[list[Buffer], int, int]:
     """Write the function; return its buffers, its number of tasks and scratch bytes a thread."""
     spec = contraction_spec(kernel, target)
-    access = access_of(kernel)
-    buffers = sorted(access.reads | access.writes, key=lambda b: (b.space.value, b.name, id(b)))
+    buffers = list(access_of(kernel).buffers)
     arguments = [("ptr", f"p{i}") for i in range(len(buffers))]
     arguments += [("i64", "begin"), ("i64", "end"), ("ptr", "scratch")]
     f = Function(module, name, "void", arguments)

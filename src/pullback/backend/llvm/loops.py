@@ -34,12 +34,6 @@ WIDE_LANES = 64
 WIDE_OPERATIONS = 12
 
 
-def kernel_buffers(kernel: LoopKernel | PrefixKernel | ScatterKernel) -> list[Buffer]:
-    """The buffers a kernel function takes, in order."""
-    access = access_of(kernel)
-    return sorted(access.reads | access.writes, key=lambda b: (b.space.value, b.name, id(b)))
-
-
 def start_function(module: Module, name: str, buffers: Iterable[Buffer]) -> Writer:
     """Begin a kernel function; pointers of its buffers are its first arguments."""
     buffers = list(buffers)
@@ -53,7 +47,7 @@ def write_loop_kernel(module: Module, name: str, kernel: LoopKernel) -> tuple[li
     """Write the function; return its buffers and the scratch bytes it needs of each thread."""
     scratch = 0
     reuse: list[dict[Node, Node]] = [{} for _ in kernel.stages]
-    buffers = kernel_buffers(kernel)
+    buffers = list(access_of(kernel).buffers)
     if kernel.expressions is not None and not kernel.vector_rows:
         reuse = share_through_scratch(kernel.stages, kernel.rows, kernel.expressions)
     w = start_function(module, name, buffers)
@@ -340,7 +334,7 @@ def identity(opcode: str, dtype: DType) -> float | int | bool:
 
 def write_prefix_kernel(module: Module, name: str, kernel: PrefixKernel) -> list[Buffer]:
     """Write the function of a running reduction; rows are tasks."""
-    buffers = kernel_buffers(kernel)
+    buffers = list(access_of(kernel).buffers)
     w = start_function(module, name, buffers)
     begin, end = w.f.args[-3], w.f.args[-2]
     rows = tuple(v for v in kernel.rows if v.extent > 1)
@@ -385,7 +379,7 @@ def _write_running(w: Writer, kernel: PrefixKernel, lanes: int) -> None:
 
 def write_scatter_kernel(module: Module, name: str, kernel: ScatterKernel) -> list[Buffer]:
     """Write the function that applies updates in row-major order of their indices; one task."""
-    buffers = kernel_buffers(kernel)
+    buffers = list(access_of(kernel).buffers)
     w = start_function(module, name, buffers)
     begin, end = w.f.args[-3], w.f.args[-2]
     indices = tuple(v for v in kernel.indices if v.extent > 1)
