@@ -202,7 +202,8 @@ class _Writer:
         tiles = minus(f, block.last_tile, block.first_tile)
         panels = minus(f, block.last_panel, block.first_panel)
         # One loop over pairs, not two: to LLVM every loop costs milliseconds.
-        with rolled_loop(f, 0, f.mul(panels, tiles), hint="tile") as pair:
+        pairs = times(f, panels, int(tiles.text)) if tiles.text.isdigit() else f.mul(panels, tiles)
+        with rolled_loop(f, 0, pairs, hint="tile") as pair:
             across, down = self._divide(pair, tiles)
             panel = plus(f, block.first_panel, across)
             tile = plus(f, block.first_tile, down)
