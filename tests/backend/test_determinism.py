@@ -16,6 +16,7 @@ from tests.kernels.kernel_programs import all_bits, compiled, run_on
 import pullback as pb
 from pullback import config
 from pullback.backend.llvm.target import REQUIRED_FEATURES, host_features
+from pullback.backend.team import TeamSize
 from pullback.program.interpret import interpret
 
 EPOCHS = {
@@ -87,3 +88,9 @@ def test_random_numbers_and_sums_do_not_depend_on_threads():
     bits = [all_bits(run_on(executable, threads, arrays)) for threads in (1, 2, 3, 4)]
 
     assert all(b == bits[0] for b in bits)
+
+
+def test_these_tests_use_all_the_threads_they_name():
+    program = pb.make_program(lambda x: x + 1.0)(pb.zeros((1000, 1000)))
+
+    assert [TeamSize(compiled(program).cost, most).next() for most in (1, 2, 3, 4)] == [1, 2, 3, 4]

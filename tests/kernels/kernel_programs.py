@@ -56,7 +56,7 @@ class WholeTeam(Cost):
 def compiled(program: Program, **options: Any) -> Executable:
     """Compile a program so that it uses every thread that it is given."""
     executable = compile_program(program, **options)
-    executable.cost = WholeTeam(executable.cost.seconds, executable.cost.barriers)
+    executable.cost = WholeTeam(0.0, 0.0)
     return executable
 
 
