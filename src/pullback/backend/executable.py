@@ -239,6 +239,7 @@ class Executable:
         Raises:
             ShapeError: An array has another shape than the program's input.
             DTypeError: An array has another dtype.
+            ValueError: A donated array is read-only.
         """
         arrays = tuple(
             x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("=")) for x in arrays
@@ -249,6 +250,9 @@ class Executable:
                 raise ShapeError(f"input {i} of {self.name}: got {given}, expected {expected}")
             if given.dtype != expected.dtype:
                 raise DTypeError(f"input {i} of {self.name}: got {given}, expected {expected}")
+        for i in self._donated:
+            if not arrays[i].flags.writeable:
+                raise ValueError(f"donated input {i} of {self.name} is read-only; pass a copy")
         return self(*arrays)
 
     def _run(self, frame: _Frame) -> None:
@@ -278,7 +282,8 @@ class Executable:
         """The array as native code needs it: contiguous, aligned, of no subclass."""
         if position in self._donated:
             raise ValueError(
-                f"donated input {position} of {self.name} is not contiguous; pass a copy"
+                f"donated input {position} of {self.name} is not contiguous and aligned, or of a "
+                "subclass; pass a copy"
             )
         return np.require(np.asarray(x), requirements=["C", "A"])
 
