@@ -85,6 +85,7 @@ def training(chosen: argparse.Namespace) -> dict[str, Any]:
         others = [f"{v:.0f} ({v / ours:.1f}x)" for n, v in micros.items() if n != "pullback"]
         others += ["-"] * (len(MAKERS) - len(micros))
         rows.append([workload.name, f"{ours:.1f}", *others])
+        say(f"{workload.name}: " + ", ".join(f"{n} {v:.1f}" for n, v in micros.items()))
     say("\nMicroseconds a training step (and how many times as long as pullback)\n")
     table(["", *MAKERS], rows)
     return results

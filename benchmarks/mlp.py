@@ -6,6 +6,7 @@ initial weights, order of rows, optimizer and arithmetic are the same for all of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ WORKLOADS = {
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
 
 
+@functools.cache
 def data(workload: Workload) -> tuple[np.ndarray, np.ndarray]:
     """Rows made from the shipped digits: repeated with noise, as float32 in 0..1."""
     from pullback.datasets import mnist10k
