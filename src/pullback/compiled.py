@@ -63,8 +63,9 @@ class Compiled:
         else:
             outputs = self._run_with_state(arrays, leaves)
         values: list[Value] = []
+        new = Array.__new__
         for data, (type, weak) in zip(outputs, self._results, strict=True):
-            value = Array.__new__(Array)
+            value = new(Array)
             value._data = data
             value.type = type
             value.weak = weak
@@ -154,13 +155,19 @@ def _donate(arrays: list[NDArray], leaves: Sequence[Any], i: int) -> NDArray:
 
 
 def _tree_builder(treedef: TreeDef) -> Callable[[list[Value]], Any]:
-    """How to make the result from its leaves; quick where it is one array or a tuple of them."""
+    """How to make the result from its leaves; quick where it is one array or a row of them."""
     if treedef.spec is LEAF:
         return _only
     if treedef == TreeDef((tuple, None, (LEAF,) * treedef.num_leaves), treedef.num_leaves):
         return tuple
+    if treedef == TreeDef((list, None, (LEAF,) * treedef.num_leaves), treedef.num_leaves):
+        return _all
     return treedef.unflatten
 
 
 def _only(values: list[Value]) -> Value:
     return values[0]
+
+
+def _all(values: list[Value]) -> list[Value]:
+    return values

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
+from numpy import empty, ndarray
 
 from pullback import config
 from pullback.backend.llvm import cache, threads
@@ -225,7 +225,7 @@ class Executable:
             slot += 1
         results = []
         for source, shape, dtype in self._outputs:
-            out = np.empty(shape, dtype) if source is None else (kept or arrays)[source]
+            out = empty(shape, dtype) if source is None else (kept or arrays)[source]
             table[slot] = id(out) + _DATA_OFFSET
             slot += 1
             results.append(out)
