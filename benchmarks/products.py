@@ -72,7 +72,7 @@ def runners(product: Product) -> dict[str, Callable[[], object]]:
     }
 
 
-def measure(product: Product, turns: int = 15) -> dict[str, Timing]:
+def measure(product: Product, turns: int = 4) -> dict[str, Timing]:
     """Time one product by all libraries, in turns."""
     repeat = max(1, int(5e-3 * 200e9 / product.flops()))
     return side_by_side(runners(product), turns, min(repeat, 200))

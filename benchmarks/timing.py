@@ -10,6 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+#: Pause before each turn: threads of the library that ran before spin for a while, waiting for
+#: more work, and would take a core from whoever comes next.
+REST_S = 0.25
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -38,6 +42,7 @@ def side_by_side(
     first = {name: _timed(run, 1) for name, run in alternatives.items()}
     for _ in range(turns):
         for name, run in alternatives.items():
+            time.sleep(REST_S)
             seconds[name].append(_timed(run, repeat))
     return {name: Timing(first[name], statistics.median(s), min(s)) for name, s in seconds.items()}
 
