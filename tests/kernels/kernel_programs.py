@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from hypothesis import strategies as st
 from tests.program.strategies import DTYPES, programs, special_values
@@ -71,12 +72,24 @@ def all_bits(arrays: Sequence[Any]) -> list[bytes]:
     return [np.asarray(a).tobytes() for a in arrays]
 
 
-def check_equal(actual: Sequence[NDArray], expected: Sequence[NDArray]) -> None:
-    """Require equal values; nans are equal, and so are zeros of either sign."""
+def check_equal(actual: Sequence[NDArray], expected: Sequence[NDArray], ulp: float = 0) -> None:
+    """Require equal values; nans are equal, and so are zeros of either sign.
+
+    Args:
+        actual: Results.
+        expected: What they must be.
+        ulp: How far apart floats may be, in units of the largest one's last place.
+    """
     for i, (x, y) in enumerate(zip(actual, expected, strict=True)):
         y = np.asarray(y)
         assert (x.dtype, x.shape) == (y.dtype, y.shape)
-        np.testing.assert_array_equal(x, y, err_msg=f"output {i}")
+        if ulp and x.dtype in FLOATING:
+            tolerance = ulp * float(ml_dtypes.finfo(x.dtype).eps)
+            x, y = x.astype(np.float64), y.astype(np.float64)
+            scale = float(np.max(np.abs(y), initial=0))
+            np.testing.assert_allclose(x, y, tolerance, tolerance * scale, err_msg=f"output {i}")
+        else:
+            np.testing.assert_array_equal(x, y, err_msg=f"output {i}")
 
 
 def check_program(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import ctypes
 from array import array
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -142,11 +143,11 @@ class _Frame:
     its own field, which costs nothing to find.
     """
 
-    def __init__(self, code: Code, buffers: int, host_calls: Sequence[HostCall]) -> None:
+    def __init__(
+        self, code: Code, buffers: int, host_calls: Sequence[HostCall], threads: int
+    ) -> None:
         self.arena = _aligned(code.arena_bytes)
-        self.scratch = _aligned(
-            code.scratch_bytes * config.MAX_THREADS if code.scratch_bytes else 0
-        )
+        self.scratch = _aligned(code.scratch_bytes * threads)
         self.flag = np.zeros(1, np.int32)
         self.words = np.zeros(_STOP_WORDS, np.int32)
         # Each frame has its own: a failure must end this run, not one in another thread.
@@ -197,7 +198,8 @@ class Executable:
         self._constants = [np.ascontiguousarray(c) for c in code.constants]
         self._donated = frozenset(code.shared.values())
         self._host_calls = tuple(host_calls)
-        self._frames: list[_Frame] = []
+        #: Free frames by the number of threads that they have memory for.
+        self._frames: defaultdict[int, list[_Frame]] = defaultdict(list)
         self._teams: dict[int, TeamSize] = {}
 
     def __call__(self, *arrays: NDArray) -> list[NDArray]:
@@ -209,10 +211,12 @@ class Executable:
         """
         if len(arrays) != self._inputs:
             raise TypeError(f"{self.name} takes {self._inputs} arrays, got {len(arrays)}")
+        most = config.settings().threads
+        frames = self._frames[most]
         try:
-            frame = self._frames.pop()
+            frame = frames.pop()
         except IndexError:
-            frame = self._new_frame()
+            frame = self._new_frame(most)
         table = frame.table
         kept = None
         slot = FIRST_BUFFER
@@ -229,8 +233,8 @@ class Executable:
             table[slot] = id(out) + _DATA_OFFSET
             slot += 1
             results.append(out)
-        self._run(frame)
-        self._frames.append(frame)
+        self._run(frame, most)
+        frames.append(frame)
         return results
 
     def checked(self, *arrays: NDArray) -> list[NDArray]:
@@ -255,8 +259,7 @@ class Executable:
                 raise ValueError(f"donated input {i} of {self.name} is read-only; pass a copy")
         return self(*arrays)
 
-    def _run(self, frame: _Frame) -> None:
-        most = config.settings().threads
+    def _run(self, frame: _Frame, most: int) -> None:
         team = self._teams.get(most)
         if team is None:
             team = self._teams[most] = TeamSize(self.cost, most)
@@ -287,9 +290,9 @@ class Executable:
             )
         return np.require(np.asarray(x), requirements=["C", "A"])
 
-    def _new_frame(self) -> _Frame:
+    def _new_frame(self, threads: int) -> _Frame:
         buffers = self._inputs + len(self._outputs) + len(self._constants)
-        frame = _Frame(self._code, buffers, self._host_calls)
+        frame = _Frame(self._code, buffers, self._host_calls, threads)
         first = FIRST_BUFFER + self._inputs + len(self._outputs)
         for i, constant in enumerate(self._constants):
             frame.table[first + i] = id(constant) + _DATA_OFFSET
