@@ -114,6 +114,8 @@ DOES_NOT_HOLD: list[tuple[str, tuple[Argument, ...]]] = [
     ("divide_by_power_of_two", (of(F32, 3), literal(2.0**127))),
     ("divide_by_power_of_two", (of(F32, 3), literal(2.0**-149))),
     ("divide_by_power_of_two", (of(I32, 3), literal(2, np.int32))),
+    ("divide_by_power_of_two", (of(F16, 3), literal(2.0**-24, np.float16))),
+    ("divide_by_power_of_two", (of(F16, 3), literal(2.0**15, np.float16))),
     ("divide_negated", (of(I32, 3), of(I32, 3))),
     ("absolute_of_negated", (of(np.dtype("uint8"), 3),)),
     ("multiply_by_zero", (of(F32, 3),)),

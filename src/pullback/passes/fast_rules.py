@@ -13,7 +13,7 @@ import numpy as np
 from pullback.passes.base import APPROXIMATES, REASSOCIATES
 from pullback.passes.layout_rules import MATRIX, without_axes
 from pullback.passes.rewrite import Rewrite, rule
-from pullback.passes.rules import F32, uniform
+from pullback.passes.rules import F32, is_normal, uniform
 from pullback.primitives.dot import Dot
 from pullback.primitives.reduce import ReduceLogSumExp, ReduceSum
 from pullback.primitives.shape import Broadcast
@@ -79,8 +79,7 @@ def divide_by_constant(x: Value, c: Array) -> Rewrite:
     if c.dtype not in FLOATING or not math.isfinite(float(c)) or float(c) == 0.0:
         return None
     reciprocal = np.asarray(1.0 / float(c)).astype(c.dtype)
-    limits = np.finfo(float32 if c.dtype.itemsize == 2 else c.dtype)
-    if not float(limits.tiny) <= abs(float(reciprocal)) <= float(limits.max):
+    if not is_normal(float(reciprocal), c.dtype):
         return None
     return x / c, x * Array(reciprocal)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import ml_dtypes
 import numpy as np
 
 from pullback.passes.rewrite import Rewrite, rule
@@ -51,6 +52,12 @@ def uniform(value: float, x: Value) -> Value:
     return repeated
 
 
+def is_normal(value: float, dtype: DType) -> bool:
+    """Whether the number is finite and neither zero nor subnormal in a floating dtype."""
+    limits = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    return float(limits.smallest_normal) <= abs(value) <= float(limits.max)
+
+
 # Arithmetic ---------------------------------------------------------------------------------------
 
 
@@ -84,8 +91,7 @@ def divide_by_power_of_two(x: Value, c: Array) -> Rewrite:
     value = float(c)
     if c.dtype not in FLOATING or math.frexp(abs(value))[0] != 0.5:
         return None
-    limits = np.finfo(float32 if c.dtype.itemsize == 2 else c.dtype)
-    if not float(limits.tiny) <= 1.0 / abs(value) <= float(limits.max):
+    if not is_normal(1.0 / value, c.dtype):
         return None
     return Div()(x, c), x * constant(1.0 / value, x)
 
