@@ -21,6 +21,7 @@ from pullback.kernels.cost import Cost
 from pullback.primitives import (
     control,
     cumulative,
+    dot,
     elementwise,
     indexing,
     reduce,
@@ -32,7 +33,18 @@ from pullback.program.builder import Builder
 from pullback.program.core import NDArray, Program
 from pullback.program.interpret import interpret
 from pullback.program.value import Array, Value
-from pullback.types import FLOATING, NUMERIC, ArrayType, bool_, float32, int32
+from pullback.types import (
+    FLOATING,
+    NUMERIC,
+    ArrayType,
+    bfloat16,
+    bool_,
+    float32,
+    int8,
+    int32,
+    int64,
+    uint32,
+)
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -83,9 +95,10 @@ def check_equal(actual: Sequence[NDArray], expected: Sequence[NDArray], ulp: flo
     for i, (x, y) in enumerate(zip(actual, expected, strict=True)):
         y = np.asarray(y)
         assert (x.dtype, x.shape) == (y.dtype, y.shape)
-        if ulp and x.dtype in FLOATING:
-            tolerance = ulp * float(ml_dtypes.finfo(x.dtype).eps)
-            x, y = x.astype(np.float64), y.astype(np.float64)
+        tolerance = ulp * float(ml_dtypes.finfo(x.dtype).eps) if x.dtype in FLOATING else 0
+        if x.dtype == bfloat16:  # NumPy does not know its nans
+            x, y = x.astype(np.float32), y.astype(np.float32)
+        if tolerance:
             scale = float(np.max(np.abs(y), initial=0))
             np.testing.assert_allclose(x, y, tolerance, tolerance * scale, err_msg=f"output {i}")
         else:
@@ -176,6 +189,32 @@ def _bias(draw: Draw, values: list[Value]) -> Any:
     return elementwise.Add()(x, shape.Broadcast(x.shape, new)(vector))
 
 
+def _general_dot(draw: Draw, values: list[Value]) -> Any:
+    """A product over and along any axes of equal length."""
+    x = _pick(draw, values, lambda v: v.ndim > 0 and v.dtype in NUMERIC)
+    if x is None:
+        return None
+    y = _pick(draw, values, lambda v: v.dtype == x.dtype and v.size * x.size <= 40_000)
+    if y is None:
+        return None
+    contract: list[tuple[int, int]] = []
+    batch: list[tuple[int, int]] = []
+    free = list(range(y.ndim))
+    for i, extent in enumerate(x.shape):
+        partners = [j for j in free if y.shape[j] == extent]
+        kind = draw(st.sampled_from([contract, contract, batch, None]))
+        if partners and kind is not None:
+            j = draw(st.sampled_from(partners))
+            free.remove(j)
+            kind.append((i, j))
+    product = dot.Dot(_columns(contract), _columns(batch))
+    return product(_exact(x), _exact(y))
+
+
+def _columns(pairs: list[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(i for i, _ in pairs), tuple(j for _, j in pairs)
+
+
 def _places(draw: Draw, extent: int) -> Any:
     """Index vectors, some outside: an arithmetic sequence."""
     count = draw(st.integers(1, 20))
@@ -260,15 +299,15 @@ def _swap(draw: Draw, values: list[Value]) -> Any:
 
 
 STEPS = (
-    _row_statistic, _row_statistic, _bias, _gather, _scatter, _cumulative, _arg_reduce, _dynamic,
-    _sort, _swap,
+    _row_statistic, _row_statistic, _bias, _general_dot, _gather, _scatter, _cumulative,
+    _arg_reduce, _dynamic, _sort, _swap,
 )  # fmt: skip
 
 
 @st.composite
 def kernel_programs(draw: Draw, *, max_equations: int = 10) -> tuple[Program, list[NDArray]]:
     """A random program and arguments."""
-    dtype = draw(st.sampled_from([float32, float32, *DTYPES]))
+    dtype = draw(st.sampled_from([float32, float32, *DTYPES, bfloat16, int8, uint32, int64]))
     shapes = draw(st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3))
     types = tuple(ArrayType(s, dtype) for s in shapes)
     program = draw(programs(input_types=types, max_equations=max_equations, more_steps=STEPS))
