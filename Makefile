@@ -25,7 +25,7 @@ $(VENV)/.ready: pyproject.toml requirements-dev.txt
 	$(BIN)/python -m pip --version > /dev/null || \
 	{ echo "$(PYTHON) -m venv made no pip: this Python lacks ensurepip, which some systems" \
 	"package apart (Debian and Ubuntu: apt install python3-venv)"; exit 1; }
-	$(PIP) install --require-hashes -r requirements-dev.txt
+	$(PIP) install --no-deps --require-hashes -r requirements-dev.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -49,7 +49,7 @@ bench: setup $(VENV)/.peers  ## Compare with JAX, PyTorch, scikit-learn (install
 	$(BIN)/python -m benchmarks
 
 $(VENV)/.peers: $(VENV)/.ready requirements-bench.txt requirements-torch.txt
-	$(PIP) install --require-hashes -r requirements-bench.txt
+	$(PIP) install --no-deps --require-hashes -r requirements-bench.txt
 	$(PIP) install -r requirements-torch.txt
 	@touch $@
 
