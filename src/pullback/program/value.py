@@ -415,6 +415,9 @@ def as_value(x: Any) -> Value:
         return x.read()
     if isinstance(x, (bool, int, float)) and not isinstance(x, np.generic):
         return Array(np.asarray(x, default_dtype(x)), weak=True)
+    read = getattr(x, "__pullback_value__", None)
+    if read is not None:  # a variable of another library: its array alone would cut derivatives
+        return as_value(read())
     data = np.asarray(x)
     return Array(data.astype(as_dtype(data.dtype), copy=False))
 

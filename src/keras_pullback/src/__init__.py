@@ -1,0 +1,74 @@
+"""The backend as Keras reads it: modules of operations, and the names of ``core`` beside them."""
+
+from keras.src.backend.common.name_scope import name_scope
+
+from keras_pullback.src import ops, random
+from keras_pullback.src.ops import core, image, linalg, math, nn, numpy
+from keras_pullback.src.ops.core import (
+    IS_THREAD_SAFE,
+    SUPPORTS_COMPLEX_DTYPES,
+    SUPPORTS_GRADIENT,
+    SUPPORTS_RAGGED_TENSORS,
+    SUPPORTS_SPARSE_TENSORS,
+    cast,
+    compute_output_spec,
+    cond,
+    convert_to_numpy,
+    convert_to_tensor,
+    device_scope,
+    is_tensor,
+    random_seed_dtype,
+    scatter,
+    shape,
+    stop_gradient,
+    vectorized_map,
+)
+from keras_pullback.src.rnn import (
+    bidirectional_gru,
+    bidirectional_lstm,
+    cudnn_ok,
+    gru,
+    lstm,
+    rnn,
+)
+from keras_pullback.src.variable import Variable
+
+#: Distributed training is not there yet; Keras says so where it is asked for.
+distribution_lib = None
+
+__all__ = [
+    "IS_THREAD_SAFE",
+    "SUPPORTS_COMPLEX_DTYPES",
+    "SUPPORTS_GRADIENT",
+    "SUPPORTS_RAGGED_TENSORS",
+    "SUPPORTS_SPARSE_TENSORS",
+    "Variable",
+    "bidirectional_gru",
+    "bidirectional_lstm",
+    "cast",
+    "compute_output_spec",
+    "cond",
+    "convert_to_numpy",
+    "convert_to_tensor",
+    "core",
+    "cudnn_ok",
+    "device_scope",
+    "distribution_lib",
+    "gru",
+    "image",
+    "is_tensor",
+    "linalg",
+    "lstm",
+    "math",
+    "name_scope",
+    "nn",
+    "numpy",
+    "ops",
+    "random",
+    "random_seed_dtype",
+    "rnn",
+    "scatter",
+    "shape",
+    "stop_gradient",
+    "vectorized_map",
+]

@@ -1,0 +1,483 @@
+"""Keras's ``Trainer``: epochs over arrays as native loops, everything else step by step.
+
+Imports ``steps``. A training step is the ordinary Python of ``train_step``, traced with every
+variable bound to the program that is compiled; start at ``Trainer.fit``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from keras.src import callbacks as callbacks_module
+from keras.src import optimizers as optimizers_module
+from keras.src import tree
+from keras.src.backend import config
+from keras.src.trainers import trainer as base_trainer
+from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
+from keras.src.trainers.epoch_iterator import EpochIterator
+from keras.src.utils import traceback_utils
+from keras.src.utils.python_utils import is_default, pythonify_logs
+
+import pullback as pb
+from keras_pullback.src.ops.core import convert_to_numpy, convert_to_tensor
+from keras_pullback.src.steps import NEEDS_VALUES, ArrayData, Loop, Step, chunks, concatenate
+
+#: How long a native call may take: the progress bar moves and Ctrl-C is heard between calls.
+_CHUNK_S = {True: 0.05, False: 0.5}
+
+
+class Trainer(base_trainer.Trainer):
+    """What a model needs to train, evaluate and predict with pullback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.train_function: Callable[[Any], Any] | None = None
+        self.test_function: Callable[[Any], Any] | None = None
+        self.predict_function: Callable[[Any], Any] | None = None
+        self._train_loop: Loop | None = None
+        self._test_loop: Loop | None = None
+
+    # Steps, which users override
+
+    def _forward(self, x: Any, training: bool) -> Any:
+        return self(x, training=training) if self._call_has_training_arg else self(x)
+
+    def train_step(self, data: Any) -> Any:
+        """One step of training on a batch; returns the logs. Variables are updated."""
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        weights = [v for v in self.trainable_weights if v._value is not None]
+        held = [v._value for v in weights]
+        with pb.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(held)
+            y_pred = self._forward(x, True)
+            loss = self._compute_loss(
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+            )
+            self._loss_tracker.update_state(loss, sample_weight=_batch_length(x))
+            if self.optimizer is not None:
+                loss = self.optimizer.scale_loss(loss)
+        if weights:
+            gradients = tape.gradient(loss, held)
+            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        else:
+            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def test_step(self, data: Any) -> Any:
+        """One step of evaluation on a batch; returns the logs."""
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        y_pred = self._forward(x, False)
+        loss = self._compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
+        )
+        self._loss_tracker.update_state(loss, sample_weight=_batch_length(x))
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def predict_step(self, data: Any) -> Any:
+        """The model's outputs for a batch."""
+        x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
+        return self._forward(x, False)
+
+    # Compiled steps
+
+    def _runs_eagerly(self) -> bool:
+        return bool(self.run_eagerly) or not self.jit_compile
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Set ``train_function``, which runs a list of batches and returns the last logs."""
+        if self.train_function is None or force:
+            self.train_function = _over_batches(Step(self.train_step, self._runs_eagerly()))
+            self._train_loop = self._make_loop(self.train_step, "train_step")
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Set ``test_function``, which runs a list of batches and returns the last logs."""
+        if self.test_function is None or force:
+            self.test_function = _over_batches(Step(self.test_step, self._runs_eagerly()))
+            self._test_loop = self._make_loop(self.test_step, "test_step")
+
+    def make_predict_function(self, force: bool = False) -> None:
+        """Set ``predict_function``, which returns the outputs for a list of batches."""
+        if self.predict_function is not None and not force:
+            return
+        step = Step(self.predict_step, self._runs_eagerly())
+
+        def predict(batches: Any) -> Any:
+            outputs = [tree.map_structure(convert_to_numpy, step(data)) for data in batches]
+            return outputs[0] if len(outputs) == 1 else concatenate(outputs)
+
+        self.predict_function = predict
+
+    def _make_loop(self, step: Callable[[Any], Any], name: str) -> Loop | None:
+        """The loop of steps over arrays; None where a step's own logs are asked for."""
+        cls = type(self)
+        is_own = getattr(cls, name) is getattr(Trainer, name)
+        has_results = cls.compute_metrics is base_trainer.Trainer.compute_metrics
+        if self._runs_eagerly() or self.steps_per_execution != 1 or not (is_own and has_results):
+            return None
+        return Loop(step, self.get_metrics_result)
+
+    # Epochs
+
+    def _batches(self, iterator: EpochIterator) -> Iterator[tuple[int, int, Any]]:
+        """Batches of an epoch from an iterator that may run out of data."""
+        with iterator.catch_stop_iteration():
+            yield from iterator
+
+    def _run_epoch(
+        self,
+        kind: str,
+        iterator: EpochIterator,
+        arrays: ArrayData | None,
+        callbacks: Any,
+        verbose: bool,
+    ) -> Any:
+        """Run an epoch of ``kind`` ``"train"`` or ``"test"``; return the last logs."""
+        begin_hook = getattr(callbacks, f"on_{kind}_batch_begin")
+        end_hook = getattr(callbacks, f"on_{kind}_batch_end")
+        loop = getattr(self, f"_{kind}_loop")
+        stop = "stop_training" if kind == "train" else "stop_evaluating"
+        logs: Any = {}
+        if arrays is not None and loop is not None and _hooks_are_default(callbacks, kind):
+            try:
+                for begin, end, logs in self._native_steps(loop, arrays, verbose):
+                    begin_hook(begin)
+                    end_hook(end - 1, logs)
+                    if getattr(self, stop):
+                        break
+                return logs
+            except NEEDS_VALUES:
+                # While the loop was traced nothing was changed; step by step the error is a
+                # warning that names what cannot be compiled.
+                setattr(self, f"_{kind}_loop", None)
+        function = getattr(self, f"{kind}_function")
+        for begin_step, end_step, batches in self._batches(iterator):
+            begin_hook(begin_step)
+            logs = function(batches)
+            end_hook(end_step, logs)
+            if getattr(self, stop):
+                break
+        return logs
+
+    def _native_steps(
+        self, loop: Loop, arrays: ArrayData, verbose: bool
+    ) -> Iterator[tuple[int, int, Any]]:
+        rows, rest = arrays.rows()
+        steps = len(rows)
+
+        def run(begin: int, end: int) -> Any:
+            return loop(arrays.arrays, rows, begin, end)
+
+        yield from chunks(steps, _CHUNK_S[verbose], run)
+        if len(rest):
+            yield steps, steps + 1, loop.tail(arrays.arrays, rest)
+
+    @traceback_utils.filter_traceback
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+    ) -> Any:
+        """Train the model; see ``keras.Model.fit``."""
+        self._assert_compile_called("fit")
+        epochs = _capped(epochs)
+        self._eval_epoch_iterator = None
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = array_slicing.train_validation_split(
+                (x, y, sample_weight), validation_split=validation_split
+            )
+        iterator = EpochIterator(
+            x=x,
+            y=y,
+            sample_weight=sample_weight,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            steps_per_execution=self.steps_per_execution,
+        )
+        self._symbolic_build(iterator=iterator)
+        iterator.reset()
+        callbacks = self._callback_list(callbacks, verbose, epochs, iterator, add_history=True)
+        self.stop_training = False
+        self.make_train_function()
+        arrays = _array_data(iterator, steps_per_epoch)
+        callbacks.on_train_begin()
+        training_logs = None
+        for epoch in range(self._initial_epoch or initial_epoch, epochs):
+            self.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            logs = self._run_epoch("train", iterator, arrays, callbacks, _shows_bar(verbose))
+            epoch_logs = dict(pythonify_logs(self._get_metrics_result_or_logs(logs)))
+            if validation_data is not None and self._should_eval(epoch, validation_freq):
+                val_logs = self._validate(
+                    validation_data,
+                    validation_batch_size or batch_size,
+                    validation_steps,
+                    callbacks,
+                )
+                epoch_logs.update({f"val_{name}": value for name, value in val_logs.items()})
+            callbacks.on_epoch_end(epoch, epoch_logs)
+            training_logs = epoch_logs
+            if self.stop_training:
+                break
+        if isinstance(self.optimizer, optimizers_module.Optimizer) and epochs > 0:
+            self.optimizer.finalize_variable_values(self.trainable_weights)
+        self._eval_epoch_iterator = None
+        callbacks.on_train_end(logs=training_logs)
+        return self.history
+
+    def _validate(
+        self, data: Any, batch_size: int | None, steps: int | None, callbacks: Any
+    ) -> dict[str, Any]:
+        """Evaluate on the validation data, whose iterator is kept from epoch to epoch."""
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        if self._eval_epoch_iterator is None:
+            self._eval_epoch_iterator = EpochIterator(
+                x=x,
+                y=y,
+                sample_weight=sample_weight,
+                batch_size=batch_size,
+                steps_per_execution=self.steps_per_execution,
+                steps_per_epoch=steps,
+                shuffle=False,
+            )
+        logs: dict[str, Any] = self.evaluate(
+            x=x,
+            y=y,
+            sample_weight=sample_weight,
+            batch_size=batch_size,
+            steps=steps,
+            callbacks=callbacks,
+            return_dict=True,
+            _use_cached_eval_dataset=True,
+        )
+        return logs
+
+    @traceback_utils.filter_traceback
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Loss and metrics on data; see ``keras.Model.evaluate``."""
+        self._assert_compile_called("evaluate")
+        use_cached = kwargs.pop("_use_cached_eval_dataset", False)
+        if kwargs:
+            raise ValueError(f"Arguments not recognized: {kwargs}")
+        if use_cached:
+            iterator = self._eval_epoch_iterator
+        else:
+            iterator = EpochIterator(
+                x=x,
+                y=y,
+                sample_weight=sample_weight,
+                batch_size=batch_size,
+                steps_per_epoch=steps,
+                shuffle=False,
+                steps_per_execution=self.steps_per_execution,
+            )
+        self._symbolic_build(iterator=iterator)
+        iterator.reset()
+        callbacks = self._callback_list(callbacks, verbose, 1, iterator)
+        self.make_test_function()
+        self.stop_evaluating = False
+        callbacks.on_test_begin()
+        self.reset_metrics()
+        arrays = _array_data(iterator, steps)
+        logs = self._run_epoch("test", iterator, arrays, callbacks, _shows_bar(verbose))
+        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        callbacks.on_test_end(logs)
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    @traceback_utils.filter_traceback
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The model's outputs for ``x`` as NumPy arrays; see ``keras.Model.predict``."""
+        iterator = EpochIterator(
+            x=x,
+            batch_size=batch_size,
+            steps_per_epoch=steps,
+            shuffle=False,
+            steps_per_execution=self.steps_per_execution,
+        )
+        callbacks = self._callback_list(callbacks, verbose, 1, iterator)
+        self.make_predict_function()
+        self.stop_predicting = False
+        callbacks.on_predict_begin()
+        outputs: list[Any] = []
+        for begin_step, end_step, batches in self._batches(iterator):
+            callbacks.on_predict_batch_begin(begin_step)
+            outputs.append(self.predict_function(batches))
+            callbacks.on_predict_batch_end(end_step, {"outputs": outputs[-1]})
+            if self.stop_predicting:
+                break
+        callbacks.on_predict_end()
+        return concatenate(outputs)
+
+    # Single batches
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One step of training on one batch; see ``keras.Model.train_on_batch``."""
+        self._assert_compile_called("train_on_batch")
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError(
+                    "Arguments `sample_weight` and `class_weight` cannot be specified at the same "
+                    f"time. Received: sample_weight={sample_weight}, class_weight={class_weight}"
+                )
+            sample_weight = data_adapter_utils.class_weight_to_sample_weights(y, class_weight)
+        data = _as_batch(x, y, sample_weight)
+        self._symbolic_build(data_batch=data)
+        self.make_train_function()
+        self.reset_metrics()
+        return self._logs_of_batch(self.train_function([data]), return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Loss and metrics on one batch; see ``keras.Model.test_on_batch``."""
+        self._assert_compile_called("test_on_batch")
+        data = _as_batch(x, y, sample_weight)
+        self._symbolic_build(data_batch=data)
+        self.make_test_function()
+        self.reset_metrics()
+        return self._logs_of_batch(self.test_function([data]), return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The model's outputs for one batch as NumPy arrays."""
+        self.make_predict_function()
+        return self.predict_function([(tree.map_structure(_host_array, x),)])
+
+    def _logs_of_batch(self, logs: Any, return_dict: bool) -> Any:
+        logs = pythonify_logs(logs)
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    def _callback_list(
+        self,
+        callbacks: Any,
+        verbose: Any,
+        epochs: int,
+        iterator: EpochIterator,
+        add_history: bool = False,
+    ) -> Any:
+        if isinstance(callbacks, callbacks_module.CallbackList):
+            return callbacks
+        return callbacks_module.CallbackList(
+            callbacks,
+            add_history=add_history,
+            add_progbar=verbose != 0,
+            verbose=verbose,
+            epochs=epochs,
+            steps=iterator.num_batches,
+            model=self,
+        )
+
+
+def _over_batches(step: Step) -> Callable[[Any], Any]:
+    def function(batches: Any) -> Any:
+        for data in batches:
+            logs = step(data)
+        return logs
+
+    return function
+
+
+def _batch_length(x: Any) -> int:
+    length: int = next(part for part in tree.flatten(x) if part is not None).shape[0]
+    return length
+
+
+def _capped(epochs: int) -> int:
+    most = config.max_epochs()
+    if most and most < epochs:
+        warnings.warn(f"Limiting epochs to {most}", stacklevel=3)
+        return int(most)
+    return epochs
+
+
+def _array_data(iterator: EpochIterator, steps: int | None) -> ArrayData | None:
+    """The iterator's arrays, if whole epochs go over dense arrays that lie in memory."""
+    if steps is not None or iterator.steps_per_epoch is not None:
+        return None
+    adapter = iterator.data_adapter
+    if not ArrayData.accepts(adapter):
+        return None
+    known = getattr(iterator, "_pullback_arrays", None)
+    if known is None:
+        known = iterator._pullback_arrays = ArrayData(adapter)
+    return known
+
+
+def _shows_bar(verbose: Any) -> bool:
+    return verbose in ("auto", 1, True)
+
+
+#: Callbacks of Keras that override a hook of batches and lose nothing if it is called once a chunk.
+_HARMLESS = ("History", "ProgbarLogger")
+
+
+def _hooks_are_default(callbacks: Any, kind: str) -> bool:
+    """Whether no callback asks for every batch."""
+    names = [f"on_{kind}_batch_begin", f"on_{kind}_batch_end"]
+    if kind == "train":
+        names += ["on_batch_begin", "on_batch_end"]
+    for callback in callbacks.callbacks:
+        if type(callback).__name__ in _HARMLESS and _is_keras_own(callback):
+            continue
+        if _is_keras_own(callback) and getattr(callback, "save_freq", None) == "epoch":
+            continue
+        if not all(is_default(getattr(callback, name)) for name in names):
+            return False
+    return True
+
+
+def _is_keras_own(callback: Any) -> bool:
+    return type(callback).__module__.startswith("keras.src.callbacks")
+
+
+def _host_array(x: Any) -> Any:
+    return x if isinstance(x, np.ndarray) else convert_to_tensor(x)
+
+
+def _as_batch(x: Any, y: Any, sample_weight: Any) -> Any:
+    arrays = data_adapter_utils.pack_x_y_sample_weight(x, y, sample_weight)
+    if not isinstance(arrays, tuple):
+        arrays = (arrays,)
+    return tree.map_structure(_host_array, arrays, none_is_leaf=False)
