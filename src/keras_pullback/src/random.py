@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from keras.src.backend.common import standardize_dtype
 from keras.src.backend.config import floatx
 from keras.src.random.seed_generator import SeedGenerator, draw_seed, make_default_seed
 
@@ -121,38 +122,44 @@ def _generator(key: np.ndarray[Any, Any]) -> np.random.Generator:
 def gamma(shape: Sequence[int], alpha: Any, dtype: Any = None, seed: Any = None) -> Any:
     """Draw from the gamma distribution with scale 1; has no derivative by ``alpha``."""
     dtype = dtype or floatx()
-    return _gamma(_key(seed), tuple(shape), convert_to_tensor(alpha, "float32"), dtype)
+    return cast(_gamma(_key(seed), tuple(shape), alpha, _wide(dtype)), dtype)
 
 
-def _gamma(key: Any, shape: tuple[int, ...], alpha: Any, dtype: Any) -> Any:
+def _wide(dtype: Any) -> np.dtype[Any]:
+    """Return the dtype in which NumPy's draws are handed over."""
+    return np.dtype("float64" if standardize_dtype(dtype) == "float64" else "float32")
+
+
+def _gamma(key: Any, shape: tuple[int, ...], alpha: Any, dtype: np.dtype[Any]) -> Any:
     def draw(words: Any, shapes: Any) -> Any:
-        return _generator(words).standard_gamma(shapes, shape).astype(np.float32)
+        return np.asarray(_generator(words).standard_gamma(shapes, shape), dtype)
 
-    drawn = pb.pure_callback(draw, pb.ArrayType(shape, np.dtype("float32")), key, alpha)
-    return cast(drawn, dtype)
+    result = pb.ArrayType(shape, dtype)
+    return pb.pure_callback(draw, result, key, convert_to_tensor(alpha, dtype))
 
 
 def binomial(
     shape: Sequence[int], counts: Any, probabilities: Any, dtype: Any = None, seed: Any = None
 ) -> Any:
     """Draw the number of successes in ``counts`` trials."""
-    lengths = tuple(shape)
+    lengths, dtype = tuple(shape), dtype or floatx()
+    wide = _wide(dtype)
 
     def draw(words: Any, trials: Any, p: Any) -> Any:
         drawn = _generator(words).binomial(trials.astype(np.int64), p, lengths)
-        return np.asarray(drawn, np.float32)
+        return np.asarray(drawn, wide)
 
-    trials = convert_to_tensor(counts, "float32")
-    p = convert_to_tensor(probabilities, "float32")
-    result = pb.ArrayType(lengths, np.dtype("float32"))
-    return cast(pb.pure_callback(draw, result, _key(seed), trials, p), dtype or floatx())
+    trials = convert_to_tensor(counts, wide)
+    p = convert_to_tensor(probabilities, wide)
+    result = pb.ArrayType(lengths, wide)
+    return cast(pb.pure_callback(draw, result, _key(seed), trials, p), dtype)
 
 
 def beta(shape: Sequence[int], alpha: Any, beta: Any, dtype: Any = None, seed: Any = None) -> Any:
     """Draw from the beta distribution; has no derivative by ``alpha`` and ``beta``."""
+    dtype = dtype or floatx()
     keys = pb.random.split(_key(seed))
-    draws = [
-        _gamma(keys[i], tuple(shape), convert_to_tensor(a, "float32"), "float32")
-        for i, a in enumerate((alpha, beta))
-    ]
-    return cast(draws[0] / (draws[0] + draws[1]), dtype or floatx())
+    first, second = (
+        _gamma(keys[i], tuple(shape), a, _wide(dtype)) for i, a in enumerate((alpha, beta))
+    )
+    return cast(first / (first + second), dtype)

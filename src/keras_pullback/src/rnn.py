@@ -1,7 +1,7 @@
 """Recurrence over time: Keras's ``rnn`` as one ``pullback.scan``, or unrolled.
 
 Imports ``ops.core``. The fused LSTM and GRU are not there: they raise NotImplementedError, by
-which Keras's layers know to fall back to ``rnn`` with their cells.
+which Keras's layers know to use ``rnn`` with their cells.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ __all__ = ["bidirectional_gru", "bidirectional_lstm", "cudnn_ok", "gru", "lstm",
 
 #: Takes the input of a step and the states; returns the output and the next states.
 Step = Callable[[Any, Any], tuple[Any, Any]]
+#: Also takes the mask and the output of the step before, or None for either.
+MaskedStep = Callable[[Any, Any, Any, Any], tuple[Any, Any]]
 
 
 def rnn(
@@ -76,8 +78,8 @@ def _where(mask: Any, x: Any, y: Any) -> Any:
     return pb.where(pb.reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim)), x, y)
 
 
-def _masked_step(step_function: Step, constants: tuple[Any, ...], zero_output: bool) -> Callable:
-    """Return a step that also takes the mask and the output before (or None for either)."""
+def _masked_step(step_function: Step, constants: tuple[Any, ...], zero_output: bool) -> MaskedStep:
+    """Return a step that leaves states, and repeats the output (or 0), where the mask is false."""
 
     def step(x: Any, states: Any, mask: Any, before: Any) -> tuple[Any, Any]:
         given = (*states, *constants) if constants else states
@@ -96,7 +98,7 @@ def _masked_step(step_function: Step, constants: tuple[Any, ...], zero_output: b
 
 
 def _unrolled(
-    step: Callable, inputs: Any, states: Any, mask: Any, go_backwards: bool
+    step: MaskedStep, inputs: Any, states: Any, mask: Any, go_backwards: bool
 ) -> tuple[Any, Any]:
     steps = range(tree.flatten(inputs)[0].shape[0])
     outputs: list[Any] = []
@@ -111,7 +113,7 @@ def _unrolled(
 
 
 def _scanned(
-    step: Callable, inputs: Any, states: Any, mask: Any, go_backwards: bool
+    step: MaskedStep, inputs: Any, states: Any, mask: Any, go_backwards: bool
 ) -> tuple[Any, Any]:
     def body(carry: Any, x: Any) -> tuple[Any, Any]:
         now = tree.pack_sequence_as(states, list(carry))
@@ -139,12 +141,12 @@ def cudnn_ok(*args: Any, **kwargs: Any) -> bool:
 
 
 def lstm(*args: Any, **kwargs: Any) -> NoReturn:
-    """Refuse: there is no fused LSTM, the layer uses ``rnn``."""
+    """Refuse: the layer uses ``rnn``, whose loop the compiler takes the common products out of."""
     raise NotImplementedError("no fused lstm; use rnn")
 
 
 def gru(*args: Any, **kwargs: Any) -> NoReturn:
-    """Refuse: there is no fused GRU, the layer uses ``rnn``."""
+    """Refuse: the layer uses ``rnn``, whose loop the compiler takes the common products out of."""
     raise NotImplementedError("no fused gru; use rnn")
 
 

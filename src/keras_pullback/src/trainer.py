@@ -15,6 +15,7 @@ from keras.src import callbacks as callbacks_module
 from keras.src import optimizers as optimizers_module
 from keras.src import tree
 from keras.src.backend import config
+from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
 from keras.src.trainers.epoch_iterator import EpochIterator
@@ -330,6 +331,11 @@ class Trainer(base_trainer.Trainer):
             shuffle=False,
             steps_per_execution=self.steps_per_execution,
         )
+        if not self._is_built():
+            for _, _, batches in self._batches(iterator):
+                self._build_on(batches[0])
+                break
+            iterator.reset()
         callbacks = self._callback_list(callbacks, verbose, 1, iterator)
         self.make_predict_function()
         self.stop_predicting = False
@@ -382,8 +388,20 @@ class Trainer(base_trainer.Trainer):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The model's outputs for one batch as NumPy arrays."""
+        batch = (tree.map_structure(_host_array, x),)
+        if not self._is_built():
+            self._build_on(batch)
         self.make_predict_function()
-        return self.predict_function([(tree.map_structure(_host_array, x),)])
+        return self.predict_function([batch])
+
+    def _is_built(self) -> bool:
+        return all(layer.built for layer in self._flatten_layers())
+
+    def _build_on(self, data: Any) -> None:
+        """Create the variables by calling the model on a batch, as long as nothing is traced."""
+        x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
+        with StatelessScope():
+            self(tree.map_structure(convert_to_tensor, x))
 
     def _logs_of_batch(self, logs: Any, return_dict: bool) -> Any:
         logs = pythonify_logs(logs)

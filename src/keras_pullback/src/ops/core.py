@@ -103,13 +103,12 @@ def cast(x: Any, dtype: Any) -> Any:
 
 def compute_output_spec(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Shapes and dtypes of ``fn``'s result as ``KerasTensor``; nothing is computed or allocated."""
-    with StatelessScope(), SymbolicScope():
-        inputs = [x for x in tree.flatten((args, kwargs)) if isinstance(x, KerasTensor)]
-        first = _trace_spec(fn, args, kwargs, _UNKNOWN_LENGTHS[0])
-        if not any(None in x.shape for x in inputs):
-            return first
-        second = _trace_spec(fn, args, kwargs, _UNKNOWN_LENGTHS[1])
-        return tree.map_structure(_common_spec, first, second)
+    inputs = [x for x in tree.flatten((args, kwargs)) if isinstance(x, KerasTensor)]
+    first = _trace_spec(fn, args, kwargs, _UNKNOWN_LENGTHS[0])
+    if not any(None in x.shape for x in inputs):
+        return first
+    second = _trace_spec(fn, args, kwargs, _UNKNOWN_LENGTHS[1])
+    return tree.map_structure(_common_spec, first, second)
 
 
 def _trace_spec(fn: Callable[..., Any], args: Any, kwargs: Any, length: int) -> Any:
@@ -126,8 +125,10 @@ def _trace_spec(fn: Callable[..., Any], args: Any, kwargs: Any, length: int) -> 
         result.append(fn(*new_args, **new_kwargs))
         return []
 
-    stage(run, types)
-    return tree.map_structure(_spec, result[0])
+    # A scope of its own: what a trace assigns to variables ends with it.
+    with StatelessScope(), SymbolicScope():
+        stage(run, types)
+        return tree.map_structure(_spec, result[0])
 
 
 def _array_type(x: Any, length: int) -> ArrayType:
