@@ -36,7 +36,8 @@ METHODS: dict[str, Callable[..., Any]] = {}
 class Value:
     """An array that a program computes with. NumPy semantics for operators and indexing."""
 
-    __slots__ = ("__weakref__", "type", "weak")
+    # `trainable` is never set here: Keras marks tensors with it where it takes them for variables.
+    __slots__ = ("__weakref__", "trainable", "type", "weak")
     __array_priority__ = 1000
 
     type: ArrayType

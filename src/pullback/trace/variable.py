@@ -71,7 +71,7 @@ class Variable(Value):
     back when the program has run, in place when nobody else holds the old value.
     """
 
-    __slots__ = ("_holder", "_value", "name", "trainable")
+    __slots__ = ("_holder", "_value", "name")
 
     def __init__(
         self, initial: Any, trainable: bool = True, name: str | None = None, dtype: Any = None

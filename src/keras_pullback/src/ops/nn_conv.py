@@ -1,0 +1,224 @@
+"""Convolutions of one to three spatial axes, and their transposition.
+
+Imports ``nn_windows``; ``nn`` exports every name here. A convolution is a sum of matrix products,
+one for each position in the kernel, over slices of the padded input; where there are few channels,
+positions are joined to wider products first. 16-bit floats are summed in float32.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from keras.src.backend import config
+from keras.src.backend.common.backend_utils import (
+    check_conv_input_channels,
+    check_conv_transpose_input_channels,
+    compute_conv_transpose_padding_args_for_jax,
+)
+
+import pullback as pb
+from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.nn_windows import (
+    Axis,
+    axes_of,
+    interleaved,
+    kernel_blocks,
+    pad_axes,
+    same_padding,
+    shifted,
+    split_strides,
+    window,
+)
+
+__all__ = ["conv", "conv_transpose", "depthwise_conv", "separable_conv"]
+
+#: Positions are joined while the joined channels are at most so many. Measured on CPUs: below it
+#: one wide product is several times faster than many thin ones, above it the sum is.
+_JOINED_CHANNELS = 32
+#: Or while there are more products than this: each costs time to compile.
+_PRODUCTS = 25
+
+
+def _channels_last(x: Any, data_format: str) -> Any:
+    return x if data_format == "channels_last" else pb.moveaxis(x, 1, -1)
+
+
+def _formatted(x: Any, data_format: str) -> Any:
+    return x if data_format == "channels_last" else pb.moveaxis(x, -1, 1)
+
+
+def _wide(x: Any) -> Any:
+    return cast(x, "float32") if x.dtype in (pb.float16, pb.bfloat16) else x
+
+
+def _padded(x: Any, axes: Sequence[Axis], padding: Any) -> tuple[Any, list[int]]:
+    """The padded input, and the number of windows along each axis."""
+    if isinstance(padding, str):
+        if padding.lower() not in ("valid", "same"):
+            raise ValueError(f"Invalid padding '{padding}', must be 'same' or 'valid'.")
+        same = padding.lower() == "same"
+        padding = same_padding(axes, x.shape) if same else [(0, 0)] * len(axes)
+    lengths = [x.shape[a.place] + sum(p) for a, p in zip(axes, padding, strict=True)]
+    counts = [a.count(n) for a, n in zip(axes, lengths, strict=True)]
+    if 0 in counts and x.size:
+        raise ValueError(
+            "The convolution operation resulted in an empty output. This can happen if the input "
+            "is too small for the given kernel size, strides, dilation rate, and padding mode. "
+            f"Received lengths {lengths} after padding, for kernels that reach over "
+            f"{[a.reach for a in axes]}."
+        )
+    return pad_axes(x, axes, padding), counts
+
+
+def _joined(sizes: Sequence[int], channels: int) -> int:
+    """Number of spatial axes, counted from the first, whose positions are not joined."""
+    kept, width = len(sizes), channels
+    while kept and (
+        width * sizes[kept - 1] <= _JOINED_CHANNELS or math.prod(sizes[:kept]) > _PRODUCTS
+    ):
+        kept -= 1
+        width *= sizes[kept]
+    return kept
+
+
+def _sum_of_products(
+    x: Any, kernel: Any, axes: Sequence[Axis], counts: Sequence[int], groups: int
+) -> Any:
+    """The convolution of a padded input, channels last."""
+    sizes = kernel.shape[:-2]
+    kept = _joined(sizes, kernel.shape[-2]) if groups == 1 else len(sizes)
+    inner = list(itertools.product(*(range(k) for k in sizes[kept:])))
+    x = split_strides(x, axes, counts)
+    total = None
+    for outer in itertools.product(*(range(k) for k in sizes[:kept])):
+        parts = [window(x, axes, (*outer, *rest), counts) for rest in inner]
+        patch = parts[0] if len(parts) == 1 else pb.concat(parts, axis=-1)
+        matrix = pb.reshape(kernel[outer], (-1, kernel.shape[-1]))
+        part = _product(patch, matrix, groups)
+        total = part if total is None else total + part
+    return total
+
+
+def _product(patch: Any, matrix: Any, groups: int) -> Any:
+    """Channels of a patch contracted with one position of the kernel, group by group."""
+    if groups == 1:
+        return pb.tensordot(patch, matrix, 1)
+    fan_in, filters = matrix.shape
+    split = pb.reshape(patch, (*patch.shape[:-1], groups, fan_in))
+    matrices = pb.reshape(matrix, (fan_in, groups, filters // groups))
+    # One channel a group: nothing is contracted, and the sum fuses into one loop.
+    alone = fan_in == 1
+    result = split * matrices[0] if alone else pb.einsum("...gc,cgo->...go", split, matrices)
+    return pb.reshape(result, (*patch.shape[:-1], filters))
+
+
+def _convolve(
+    inputs: Any, kernel: Any, strides: Any, padding: Any, data_format: str, dilation_rate: Any
+) -> Any:
+    dtype = kernel.dtype
+    x, kernel = _wide(_channels_last(inputs, data_format)), _wide(kernel)
+    axes = axes_of(1, kernel.shape[:-2], strides, dilation_rate)
+    groups = x.shape[-1] // kernel.shape[-2]
+    padded, counts = _padded(x, axes, padding)
+    return cast(
+        _formatted(_sum_of_products(padded, kernel, axes, counts, groups), data_format), dtype
+    )
+
+
+def conv(
+    inputs: Any,
+    kernel: Any,
+    strides: Any = 1,
+    padding: Any = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = 1,
+) -> Any:
+    """Convolution with ``kernel`` of shape ``(*sizes, channels of a group, filters)``."""
+    data_format = config.standardize_data_format(data_format)
+    kernel = convert_to_tensor(kernel)
+    inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
+    channels = inputs.shape[-1] if data_format == "channels_last" else inputs.shape[1]
+    if channels % kernel.shape[-2]:
+        raise ValueError(
+            "The number of input channels must be evenly divisible by kernel's in_channels. "
+            f"Received input channels {channels} and kernel in_channels {kernel.shape[-2]}."
+        )
+    return _convolve(inputs, kernel, strides, padding, data_format, dilation_rate)
+
+
+def depthwise_conv(
+    inputs: Any,
+    kernel: Any,
+    strides: Any = 1,
+    padding: Any = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = 1,
+) -> Any:
+    """Convolution of each channel alone, ``kernel`` of shape ``(*sizes, channels, multiplier)``."""
+    data_format = config.standardize_data_format(data_format)
+    kernel = convert_to_tensor(kernel)
+    inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
+    check_conv_input_channels(inputs, kernel, data_format)
+    *sizes, channels, multiplier = kernel.shape
+    kernel = pb.reshape(kernel, (*sizes, 1, channels * multiplier))
+    return _convolve(inputs, kernel, strides, padding, data_format, dilation_rate)
+
+
+def separable_conv(
+    inputs: Any,
+    depthwise_kernel: Any,
+    pointwise_kernel: Any,
+    strides: Any = 1,
+    padding: Any = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = 1,
+) -> Any:
+    """Depthwise convolution, then one with a kernel of a single position."""
+    data_format = config.standardize_data_format(data_format)
+    result = depthwise_conv(inputs, depthwise_kernel, strides, padding, data_format, dilation_rate)
+    return conv(result, pointwise_kernel, data_format=data_format)
+
+
+def conv_transpose(
+    inputs: Any,
+    kernel: Any,
+    strides: Any = 1,
+    padding: Any = "valid",
+    output_padding: Any = None,
+    data_format: str | None = None,
+    dilation_rate: Any = 1,
+) -> Any:
+    """The transposition of ``conv``, ``kernel`` of shape ``(*sizes, filters, channels)``."""
+    data_format = config.standardize_data_format(data_format)
+    kernel = convert_to_tensor(kernel)
+    inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
+    check_conv_transpose_input_channels(inputs, kernel, data_format)
+    dtype = kernel.dtype
+    x, kernel = _wide(_channels_last(inputs, data_format)), _wide(kernel)
+    axes = axes_of(1, kernel.shape[:-2], strides, dilation_rate)
+    pads = compute_conv_transpose_padding_args_for_jax(
+        input_shape=x.shape,
+        kernel_shape=kernel.shape,
+        strides=strides,
+        padding=padding,
+        output_padding=output_padding,
+        dilation_rate=dilation_rate,
+    )
+
+    n = len(axes)
+    total = None
+    for place, block in kernel_blocks(kernel, axes).items():
+        part = pb.tensordot(shifted(x, axes, place), block, ((n + 1,), (n + 1,)))
+        total = part if total is None else total + part
+    # Blocks, places in a block, filters; the last block may reach beyond the result.
+    full = interleaved(total, axes, range(n + 1, 2 * n + 1))
+    # Keras counts the zeros around a dilated input; this is what they leave of the whole result.
+    widths = []
+    for axis, (before, after) in zip(axes, pads, strict=True):
+        whole = (x.shape[axis.place] - 1) * axis.stride + axis.reach
+        after += whole - full.shape[axis.place]
+        widths.append((before - axis.reach + 1, after - axis.reach + 1))
+    return cast(_formatted(pad_axes(full, axes, widths), data_format), dtype)

@@ -1,0 +1,110 @@
+"""Reductions that leave NaNs out; on integers and booleans they are the plain reductions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import pullback as pb
+from keras_pullback.src.ops import numpy_reductions as plain
+from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.numpy_common import axis_argument, floating, is_floating, to
+
+
+def _filled(x: Any, value: float) -> Any:
+    """Return ``x`` with ``value`` in the place of NaNs."""
+    x = convert_to_tensor(x)
+    return pb.where(pb.isnan(x), value, x) if is_floating(x) else x
+
+
+def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the sum of the elements that are not NaN."""
+    return plain.sum(_filled(x, 0.0), axis, keepdims)
+
+
+def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the product of the elements that are not NaN."""
+    return plain.prod(_filled(x, 1.0), axis, keepdims)
+
+
+def nancumsum(x: Any, axis: Any = None, dtype: Any = None) -> Any:
+    """Return the running sum, where NaNs count as zero."""
+    return plain.cumsum(_filled(x, 0.0), axis, dtype)
+
+
+def nancumprod(x: Any, axis: Any = None, dtype: Any = None) -> Any:
+    """Return the running product, where NaNs count as one."""
+    return plain.cumprod(_filled(x, 1.0), axis, dtype)
+
+
+def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the largest element that is not NaN, NaN where there is none."""
+    return _extremum(plain.max, x, axis, keepdims, -np.inf)
+
+
+def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the smallest element that is not NaN, NaN where there is none."""
+    return _extremum(plain.min, x, axis, keepdims, np.inf)
+
+
+def _extremum(reduce: Any, x: Any, axis: Any, keepdims: bool, neutral: float) -> Any:
+    x = convert_to_tensor(x)
+    if not is_floating(x):
+        return reduce(x, axis, keepdims)
+    is_nan = pb.isnan(x)
+    found = reduce(pb.where(is_nan, neutral, x), axis, keepdims)
+    nothing = pb.all(is_nan, axis_argument(axis), keepdims=keepdims)
+    return pb.where(nothing, float("nan"), found)
+
+
+def nanargmax(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the index of the first largest element that is not NaN, -1 where there is none."""
+    return _index_of(plain.argmax, x, axis, keepdims, -np.inf)
+
+
+def nanargmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the index of the first smallest element that is not NaN, -1 where there is none."""
+    return _index_of(plain.argmin, x, axis, keepdims, np.inf)
+
+
+def _index_of(find: Any, x: Any, axis: Any, keepdims: bool, neutral: float) -> Any:
+    x = convert_to_tensor(x)
+    if not is_floating(x):
+        return find(x, axis, keepdims)
+    is_nan = pb.isnan(x)
+    found = find(pb.where(is_nan, neutral, x), axis, keepdims)
+    return pb.where(pb.all(is_nan, axis_argument(axis), keepdims=keepdims), -1, found)
+
+
+def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the mean of the elements that are not NaN."""
+    x = floating(x)
+    return to(_mean(_wide(x), axis, keepdims), x.dtype)
+
+
+def nanvar(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the variance of the elements that are not NaN."""
+    x = floating(x)
+    wide = _wide(x)
+    apart = pb.subtract(wide, _mean(wide, axis, True))
+    return to(_mean(pb.square(apart), axis, keepdims), x.dtype)
+
+
+def nanstd(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the standard deviation of the elements that are not NaN."""
+    x = floating(x)
+    return to(pb.sqrt(nanvar(_wide(x), axis, keepdims)), x.dtype)
+
+
+def _wide(x: Any) -> Any:
+    return to(x, "float32") if x.dtype.itemsize == 2 else x
+
+
+def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
+    axis = axis_argument(axis)
+    counted = pb.astype(pb.logical_not(pb.isnan(x)), x.dtype)
+    count = pb.sum(counted, axis, keepdims=keepdims)
+    total = pb.sum(_filled(x, 0.0), axis, keepdims=keepdims)
+    none = pb.equal(count, 0)
+    return pb.where(none, float("nan"), pb.divide(total, pb.where(none, 1.0, count)))
