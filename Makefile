@@ -6,15 +6,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST_ARGS ?=
+SUITE := .venv-keras
+SUITE_ARGS ?=
+SUITE_PIP := $(SUITE)/bin/python -m pip --quiet --disable-pip-version-check
 
 # Without byte code on disk every start would compile the sources anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test slow bench golden coverage docs size lock clean
+.PHONY: help setup demo check test slow bench keras-suite keras-versions golden coverage docs size \
+	lock clean
 
 help:  ## Print what each target does
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.ready  ## Make the environment in .venv
 
@@ -53,6 +57,19 @@ $(VENV)/.peers: $(VENV)/.ready requirements-bench.txt requirements-torch.txt
 	$(PIP) install -r requirements-torch.txt
 	@touch $@
 
+keras-suite: $(SUITE)/.ready  ## Keras's own tests on this backend (installs TensorFlow, apart)
+	$(SUITE)/bin/python tools/keras_suite.py $(SUITE_ARGS)
+
+$(SUITE)/.ready: $(VENV)/.ready requirements-keras.txt requirements-torch.txt
+	$(BIN)/python -m venv --clear $(SUITE)
+	$(SUITE_PIP) install --no-deps --require-hashes -r requirements-dev.txt -r requirements-keras.txt
+	$(SUITE_PIP) install -r requirements-torch.txt
+	$(SUITE_PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+keras-versions: setup  ## The tests of the hook with each version of Keras (installs them, apart)
+	$(BIN)/python tools/keras_versions.py
+
 golden: setup  ## Write the golden texts and the replay counts anew
 	$(BIN)/python -m pytest --update-golden tests/program tests/passes $(wildcard tests/replay)
 
@@ -72,6 +89,8 @@ lock:  ## Lock the newest versions of all dependencies (needs uv)
 	$(LOCK) --upgrade --extra demo --group dev -o requirements-dev.txt
 	$(LOCK) --upgrade --group bench -c requirements-dev.txt --no-emit-package torch \
 	-o requirements-bench.txt
+	$(LOCK) --upgrade --group keras -c requirements-dev.txt --no-emit-package torch \
+	-o requirements-keras.txt
 
 clean:  ## Remove the environment and what was built
-	rm -rf $(VENV) docs/_build output dist
+	rm -rf $(VENV) $(SUITE) docs/_build output dist

@@ -74,7 +74,7 @@ def test_files_that_are_named_exist(path):
 
     named = set(PATH.findall(text)) - NOT_HERE
 
-    places = (ROOT, ROOT / "src" / "pullback")
+    places = (ROOT, ROOT / "src" / "pullback", ROOT / "src" / "keras_pullback" / "src")
     assert sorted(n for n in named if not any((p / n).exists() for p in places)) == []
     if path.name == "ARCHITECTURE.md":
         assert len(named) > 20
