@@ -16,6 +16,12 @@ class SavedModelExportArchive:
         """Refused."""
         raise _refusal()
 
+    def track_and_add_endpoint(
+        self, name: str, resource: Any, input_signature: Any, **kwargs: Any
+    ) -> None:
+        """Refused."""
+        raise _refusal()
+
 
 def _refusal() -> NotImplementedError:
     return NotImplementedError(

@@ -35,9 +35,10 @@ class Trainer(base_trainer.Trainer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.train_function: Callable[[Any], Any] | None = None
-        self.test_function: Callable[[Any], Any] | None = None
-        self.predict_function: Callable[[Any], Any] | None = None
+        self.train_function: Any = None
+        self.test_function: Any = None
+        self.predict_function: Any = None
+        self._eval_epoch_iterator: Any = None
         self._train_loop: Loop | None = None
         self._test_loop: Loop | None = None
 
