@@ -1,1 +1,1 @@
-"""The Keras 3 backend of pullback; Keras imports ``keras_pullback.src``, users ``pullback.keras``."""
+"""The Keras 3 backend: Keras imports ``keras_pullback.src``, users ``pullback.keras``."""

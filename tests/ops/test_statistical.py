@@ -247,6 +247,9 @@ def test_bincount_agrees_with_numpy(rng):
 
     np.testing.assert_array_equal(np.asarray(pb.bincount(x)), np.bincount(x))
     np.testing.assert_array_equal(
+        np.asarray(pb.bincount(pb.asarray([1, 2, 2], "uint8"))), [0, 1, 2]
+    )
+    np.testing.assert_array_equal(
         np.asarray(pb.bincount(x, minlength=9)), np.bincount(x, minlength=9)
     )
     np.testing.assert_allclose(np.asarray(pb.bincount(x, w)), np.bincount(x, w))

@@ -254,7 +254,7 @@ def bincount(
         data = concrete("bincount", value, "Pass `length`.")
         if data.size and data.min() < 0:
             raise ValueError(f"bincount: {data.min()} is negative; expected numbers of at least 0")
-        length = max(int(data.max(initial=-1)) + 1, minlength)
+        length = max(int(data.max()) + 1 if data.size else 0, minlength)
     if amounts is None:
         amounts = operators.broadcast_to(astype(1, DEFAULT_INT), value.shape)
     places = value

@@ -22,7 +22,7 @@ from keras.src.backend.common.symbolic_scope import SymbolicScope
 import pullback as pb
 from keras_pullback.src.variable import Variable as Variable  # Keras reads it here too
 from pullback.errors import PullbackError
-from pullback.program.value import Value
+from pullback.program.value import Value, as_value
 from pullback.trace.stage import stage
 from pullback.types import ArrayType, as_dtype
 
@@ -58,7 +58,7 @@ def convert_to_tensor(
 def _from_host(x: Any, wanted: Any) -> Any:
     if isinstance(x, (bool, int, float)) and not isinstance(x, np.generic):
         # A Python number keeps its weak dtype, as it does in arithmetic, unless one is asked for.
-        return pb.asarray(x) if wanted is None else pb.asarray(np.asarray(x, wanted))
+        return as_value(x) if wanted is None else pb.asarray(np.asarray(x, wanted))
     data = np.asarray(x)
     if data.dtype.kind in "SUOc":
         what = {"c": "complex", "O": "object"}.get(data.dtype.kind, "string")
