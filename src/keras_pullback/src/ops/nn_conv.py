@@ -13,11 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras.src.backend import config
-from keras.src.backend.common.backend_utils import (
-    check_conv_input_channels,
-    check_conv_transpose_input_channels,
-    compute_conv_transpose_padding_args_for_jax,
-)
+from keras.src.backend.common.backend_utils import compute_conv_transpose_padding_args_for_jax
 
 import pullback as pb
 from keras_pullback.src.ops.core import cast, convert_to_tensor
@@ -161,7 +157,7 @@ def depthwise_conv(
     data_format = config.standardize_data_format(data_format)
     kernel = convert_to_tensor(kernel)
     inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
-    check_conv_input_channels(inputs, kernel, data_format)
+    _check_channels(inputs, kernel.shape[-2], data_format)
     *sizes, channels, multiplier = kernel.shape
     kernel = pb.reshape(kernel, (*sizes, 1, channels * multiplier))
     return _convolve(inputs, kernel, strides, padding, data_format, dilation_rate)
@@ -195,7 +191,7 @@ def conv_transpose(
     data_format = config.standardize_data_format(data_format)
     kernel = convert_to_tensor(kernel)
     inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
-    check_conv_transpose_input_channels(inputs, kernel, data_format)
+    _check_channels(inputs, kernel.shape[-1], data_format)
     dtype = kernel.dtype
     x, kernel = _wide(_channels_last(inputs, data_format)), _wide(kernel)
     axes = axes_of(1, kernel.shape[:-2], strides, dilation_rate)
@@ -222,3 +218,12 @@ def conv_transpose(
         after += whole - full.shape[axis.place]
         widths.append((before - axis.reach + 1, after - axis.reach + 1))
     return cast(_formatted(pad_axes(full, axes, widths), data_format), dtype)
+
+
+def _check_channels(inputs: Any, expected: int, data_format: Any) -> None:
+    channels = inputs.shape[-1 if data_format == "channels_last" else 1]
+    if channels != expected:
+        raise ValueError(
+            f"input channels must match the kernel, which has {expected}: the input is "
+            f"{inputs.type}, which has {channels} with data_format={data_format!r}"
+        )
