@@ -93,7 +93,7 @@ class GradientTape:
                 been entered.
         """
         recording = self._open_recording()
-        for x in tree.leaves(tensor):
+        for x in map(_own, tree.leaves(tensor)):
             if not isinstance(x, Value) or not is_floating(x.type):
                 what = x.type if isinstance(x, Value) else f"of type {type(x).__name__}"
                 raise DifferentiationError(
@@ -174,7 +174,8 @@ class GradientTape:
             cts = [ones(t) for t in types]
         else:
             cts = match_values(output_gradients, "output_gradients", out_tree, types)
-        leaves, treedef = tree.flatten(sources)
+        given, treedef = tree.flatten(sources)
+        leaves = [_own(x) for x in given]
         with self._differentiating(unconnected_gradients) as recording:
             found = self._pull(recording, outs, cts, leaves)
         if unconnected_gradients == "zero":
@@ -198,7 +199,8 @@ class GradientTape:
         Cost: one backward pass for each element of ``target``, in one loop.
         """
         (out,), _ = flatten_values(target, "target")
-        leaves, treedef = tree.flatten(sources)
+        given, treedef = tree.flatten(sources)
+        leaves = [_own(x) for x in given]
         with self._differentiating(unconnected_gradients) as recording:
             types = [_floating(out)]
             connected = self._connected(recording, out, leaves)
@@ -283,6 +285,12 @@ class GradientTape:
                 "differentiating"
             )
         return self._recording
+
+
+def _own(x: Any) -> Any:
+    """The variable of ours that another library's variable holds; anything else as it is."""
+    held = getattr(x, "__pullback_variable__", None)
+    return x if held is None else held()
 
 
 def _or_zeros(ct: Value | None, source: Value) -> Value:

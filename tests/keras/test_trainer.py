@@ -278,3 +278,24 @@ def test_batch_normalisation_updates_moving_statistics_in_native_epochs():
 
     np.testing.assert_allclose(model.layers[0].moving_mean, x.mean(0), atol=0.4)
     np.testing.assert_allclose(model.layers[0].moving_variance, x.var(0), rtol=0.3)
+
+
+def test_tape_differentiates_with_respect_to_keras_variables():
+    """The training loop of a tutorial: a tape, a Keras model and an optimizer."""
+    x = pb.asarray(np.linspace(-1, 1, 32, dtype="float32")[:, None])
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    optimizer = keras.optimizers.Adam(0.1)
+
+    @pb.jit
+    def step():
+        with pb.GradientTape() as tape:
+            loss = pb.mean((model(x) - (2.0 * x + 1.0)) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    optimizer.build(model.trainable_variables)
+    losses = [float(step()) for _ in range(200)]
+
+    assert losses[-1] < 1e-3 < losses[0]
+    np.testing.assert_allclose(model.layers[0].kernel, [[2.0]], atol=0.05)

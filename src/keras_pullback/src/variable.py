@@ -45,6 +45,9 @@ class Variable(KerasVariable):
     def __pullback_value__(self) -> Any:
         return self.value
 
+    def __pullback_variable__(self) -> Any:
+        return self._value
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         # `copy` is NumPy 2's argument: None shares the memory, read-only.
         return np.array(self.value, dtype=dtype, copy=copy)
