@@ -43,7 +43,8 @@ check: setup  ## Lint, layers, types, size
 	$(BIN)/mypy
 	$(BIN)/python tools/size.py
 
-test: check  ## Lint, layers, types, size, then the tests
+test: check  ## Lint, layers, types, size, a part of Keras's suite, then the tests
+	$(BIN)/python tools/keras_suite.py --sample
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 slow: setup  ## The tests that take long, and those against peers that are installed

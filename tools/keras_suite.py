@@ -26,31 +26,29 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 EXCLUSIONS = ROOT / "tests" / "keras" / "exclusions.txt"
-#: What `--sample` runs: a few minutes, without TensorFlow, of every kind of test.
+#: What `--sample` runs, as a part of `make test`: two minutes, of files that import neither
+#: TensorFlow nor JAX.
 SAMPLE = (
+    "layers/attention",
     "layers/core/dense_test.py",
-    "layers/core/embedding_test.py",
     "layers/core/einsum_dense_test.py",
-    "layers/convolutional/separable_conv_test.py",
-    "layers/normalization/batch_normalization_test.py",
-    "layers/normalization/layer_normalization_test.py",
-    "layers/attention/multi_head_attention_test.py",
+    "layers/core/embedding_test.py",
+    "layers/merging",
+    "layers/normalization",
+    "layers/regularization",
     "layers/rnn/gru_test.py",
     "layers/rnn/lstm_test.py",
-    "layers/pooling/max_pooling_test.py",
-    "layers/regularization/dropout_test.py",
-    "layers/merging",
     "losses",
     "metrics",
-    "optimizers",
-    "ops/core_test.py",
-    "ops/nn_test.py",
-    "ops/linalg_test.py",
-    "random",
-    "initializers",
-    "trainers/trainer_test.py",
-    "models/sequential_test.py",
     "models/functional_test.py",
+    "models/sequential_test.py",
+    "optimizers/adagrad_test.py",
+    "optimizers/adam_test.py",
+    "optimizers/adamw_test.py",
+    "optimizers/optimizer_test.py",
+    "optimizers/rmsprop_test.py",
+    "optimizers/schedules",
+    "optimizers/sgd_test.py",
 )
 #: Folders so large that a row for each of their parts says more.
 _SPLIT = ("layers", "ops", "backend", "trainers", "optimizers", "legacy")
