@@ -1,7 +1,8 @@
 """``python -m benchmarks``: everything side by side, as tables and as JSON.
 
-Times are medians of alternating turns in one process; ratios are of medians. Numbers of threads
-are set alike for every library.
+Times are medians of alternating turns, in one process or, for the products and Keras, in one for
+each library, which is stopped between its turns; ratios are of medians. Numbers of threads are set
+alike for every library.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     """Run what is asked for and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["training", "products", "startup", "bits"])
+    default = ["training", "products", "startup", "keras", "bits"]
+    parser.add_argument("parts", nargs="*", default=default)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--turns", type=int, default=5, help="epochs of each library")
     parser.add_argument("--json", type=Path, default=ROOT / "output" / "benchmarks.json")
@@ -29,7 +31,10 @@ def main() -> None:
     from benchmarks.machine import describe
 
     results: dict[str, Any] = {"machine": describe(chosen.threads)}
-    parts = {"training": training, "products": products, "startup": startup, "bits": bits}
+    parts = {
+        "training": training, "products": products, "startup": startup, "keras": keras,
+        "bits": bits,
+    }  # fmt: skip
     for part in chosen.parts:
         results[part] = parts[part](chosen)
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
@@ -98,19 +103,19 @@ def products(chosen: argparse.Namespace) -> dict[str, Any]:
 
     peak = module.Peak()
     rows, results = [], {}
-    for product in module.products():
-        timings = module.measure(product)
-        core = peak.flops() / side_by_side({"peak": peak}, 7)["peak"].least / 1e9
-        speeds = {name: product.flops() / t.median / 1e9 for name, t in timings.items()}
-        share = speeds["pullback"] / (core * chosen.threads)
-        best = max(v for name, v in speeds.items() if name != "pullback")
-        ratio = speeds["pullback"] / best
-        results[product.name] = {
-            "gflops": speeds, "peak_of_a_core": core, "share": share, "of_best_peer": ratio,
-        }  # fmt: skip
-        rows.append(
-            [product.name, *(f"{v:.0f}" for v in speeds.values()), f"{share:.0%}", f"{ratio:.2f}"]
-        )
+    with module.children() as running:
+        for product in module.products():
+            timings = module.measure(running, product)
+            core = peak.flops() / side_by_side({"peak": peak}, 7)["peak"].least / 1e9
+            speeds = {name: product.flops() / t.median / 1e9 for name, t in timings.items()}
+            share = speeds["pullback"] / (core * chosen.threads)
+            best = max(v for name, v in speeds.items() if name != "pullback")
+            ratio = speeds["pullback"] / best
+            results[product.name] = {
+                "gflops": speeds, "peak_of_a_core": core, "share": share, "of_best_peer": ratio,
+            }  # fmt: skip
+            cells = [f"{v:.0f}" for v in speeds.values()]
+            rows.append([product.name, *cells, f"{share:.0%}", f"{ratio:.2f}"])
     say(f"\nMatrix products, GFLOP/s; peak is {chosen.threads} cores' multiply-adds\n")
     table(["", "pullback", "jax", "numpy", "torch", "of peak", "of best peer"], rows)
     return results
@@ -124,6 +129,48 @@ def startup(chosen: argparse.Namespace) -> dict[str, float]:
     say("\nBefore and around the steps\n")
     table(["", ""], [[name, f"{value:.4g}"] for name, value in results.items()])
     return results
+
+
+def keras(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Stock Keras programs on each backend: steps, calls, and what a new process does first."""
+    from benchmarks import keras_fit as module
+
+    results: dict[str, Any] = {}
+    with module.children() as running:
+        for workload in module.WORKLOADS.values():
+            timings = module.measure(running, "fit", workload.name, chosen.turns)
+            figure = _figure({b: t.median for b, t in timings.items()}, 1e6)
+            figure["least"] = {b: t.least * 1e6 for b, t in timings.items()}
+            figure["loss"] = {b: child.ask("loss", workload.name) for b, child in running.items()}
+            name = f"fit {workload.name} (us a step)"
+            results[name] = figure
+            say(f"{name}: " + ", ".join(f"{b} {v:.1f}" for b, v in figure["values"].items()))
+        for command in ("predict", "train_on_batch"):
+            timings = module.measure(running, command, "mlp_tiny", chosen.turns, module.CALLS)
+            name = f"{command}, {module.CALL_ROWS} rows (ms a call)"
+            results[name] = _figure({b: t.median for b, t in timings.items()}, 1e3)
+        backends = list(running)
+    for name, seconds in module.new_processes(backends, chosen.turns).items():
+        results[f"{name} (s)"] = _figure(seconds, 1.0)
+    say("\nKeras on its backends (and how many times as long as pullback)\n")
+    rows = []
+    for name, figure in results.items():
+        values, ratios = figure["values"], figure["times_as_long"]
+        others = [
+            f"{values[b]:.3g} ({ratios[b]:.1f}x)" if b in values else "-"
+            for b in module.BACKENDS[1:]
+        ]
+        rows.append([name, f"{values['pullback']:.3g}", *others])
+    table(["", *module.BACKENDS], rows)
+    return results
+
+
+def _figure(seconds: dict[str, float], units: float) -> dict[str, Any]:
+    """Values in other units than seconds, and their ratios to pullback's."""
+    return {
+        "values": {name: value * units for name, value in seconds.items()},
+        "times_as_long": {name: value / seconds["pullback"] for name, value in seconds.items()},
+    }
 
 
 def bits(chosen: argparse.Namespace) -> dict[str, bool]:

@@ -7,7 +7,10 @@ import os
 import platform
 from pathlib import Path
 
-PACKAGES = ("pullback", "numpy", "llvmlite", "jax", "jaxlib", "torch", "scikit-learn")
+PACKAGES = (
+    "pullback", "numpy", "llvmlite", "jax", "jaxlib", "torch", "scikit-learn", "keras",
+    "tensorflow", "tensorflow-cpu",
+)  # fmt: skip
 
 
 def describe(threads: int) -> dict[str, object]:

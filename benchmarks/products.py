@@ -1,14 +1,21 @@
-"""Matrix products: pullback against JAX, NumPy and PyTorch, and against the processor's peak."""
+"""Matrix products: pullback against JAX, NumPy and PyTorch, and against the processor's peak.
+
+Each library is in a process of its own: this module, with the library's name.
+"""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+import functools
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.timing import Timing, side_by_side
+from benchmarks.children import Child, serve
+from benchmarks.timing import Timing, in_turns, timed
 
 
 @dataclass(frozen=True)
@@ -50,32 +57,75 @@ def _multiply(form: str) -> Callable[..., object]:
     return multiply
 
 
-def runners(product: Product) -> dict[str, Callable[[], object]]:
-    """The product by each library; every call waits for its result."""
-    import jax
-    import jax.numpy as jnp
-    import torch
-
+def _pullback(product: Product) -> Callable[[], object]:
     import pullback as pb
 
-    a, b = product.operands()
+    compiled = pb.jit(_multiply(product.form))
+    a, b = map(pb.asarray, product.operands())
+    return lambda: compiled(a, b)
+
+
+def _jax(product: Product) -> Callable[[], object]:
+    import jax
+    import jax.numpy as jnp
+
+    compiled = jax.jit(_multiply(product.form))
+    a, b = map(jnp.asarray, product.operands())
+    return lambda: compiled(a, b).block_until_ready()
+
+
+def _numpy(product: Product) -> Callable[[], object]:
     multiply = _multiply(product.form)
-    ours, theirs = pb.jit(multiply), jax.jit(multiply)
-    pa, pb_ = pb.asarray(a), pb.asarray(b)
-    ja, jb = jnp.asarray(a), jnp.asarray(b)
-    ta, tb = torch.from_numpy(a), torch.from_numpy(b)
-    return {
-        "pullback": lambda: ours(pa, pb_),
-        "jax": lambda: theirs(ja, jb).block_until_ready(),
-        "numpy": lambda: multiply(a, b),
-        "torch": lambda: multiply(ta, tb),
-    }
+    a, b = product.operands()
+    return lambda: multiply(a, b)
 
 
-def measure(product: Product, turns: int = 4) -> dict[str, Timing]:
+def _torch(product: Product) -> Callable[[], object]:
+    import torch
+
+    multiply = _multiply(product.form)
+    a, b = map(torch.from_numpy, product.operands())
+    return lambda: multiply(a, b)
+
+
+#: By library, what makes the call of a product; every call waits for its result.
+MAKERS: dict[str, Callable[[Product], Callable[[], object]]] = {
+    "pullback": _pullback,
+    "jax": _jax,
+    "numpy": _numpy,
+    "torch": _torch,
+}
+
+
+def serve_products(library: str) -> None:
+    """Be a child: multiply by one library."""
+    by_name = {product.name: product for product in products()}
+
+    @functools.lru_cache(maxsize=1)  # the operands of the last product only
+    def runner(name: str) -> Callable[[], object]:
+        return MAKERS[library](by_name[name])
+
+    serve({"multiply": lambda name, repeat: timed(runner(name), repeat)})
+
+
+@contextmanager
+def children() -> Iterator[dict[str, Child]]:
+    """A child for each library."""
+    with ExitStack() as stack:
+        yield {
+            library: stack.enter_context(Child("benchmarks.products", library))
+            for library in MAKERS
+        }
+
+
+def measure(running: Mapping[str, Child], product: Product, turns: int = 4) -> dict[str, Timing]:
     """Time one product by all libraries, in turns."""
     repeat = max(1, int(5e-3 * 200e9 / product.flops()))
-    return side_by_side(runners(product), turns, min(repeat, 200))
+    clocks = {
+        name: functools.partial(child.ask, "multiply", product.name)
+        for name, child in running.items()
+    }
+    return in_turns(clocks, turns, min(repeat, 200))
 
 
 class Peak:
@@ -115,3 +165,7 @@ class Peak:
     def flops(self) -> int:
         """Floating-point operations of one run."""
         return 2 * 16 * self.CHAINS * self.TURNS
+
+
+if __name__ == "__main__":
+    serve_products(sys.argv[1])

@@ -63,7 +63,7 @@ print(min(timeit.repeat(lambda: f(*xs), number=n, repeat=7)) / n)
 """
 
 
-def _python(code: str, turns: int, **environment: str) -> float:
+def median_of_processes(code: str, turns: int, **environment: str) -> float:
     """Median over ``turns`` new processes of the number that ``code`` prints."""
     values = []
     for _ in range(turns):
@@ -81,21 +81,23 @@ def _python(code: str, turns: int, **environment: str) -> float:
 def measure(root: str) -> dict[str, float]:
     """Seconds (and MiB) by name."""
     results = {
-        "import pullback": _python(_IMPORT.format(module="pullback"), 7),
-        "import numpy": _python(_IMPORT.format(module="numpy"), 7),
-        "import jax": _python(_IMPORT.format(module="jax"), 3),
-        "import torch": _python(_IMPORT.format(module="torch"), 3),
+        "import pullback": median_of_processes(_IMPORT.format(module="pullback"), 7),
+        "import numpy": median_of_processes(_IMPORT.format(module="numpy"), 7),
+        "import jax": median_of_processes(_IMPORT.format(module="jax"), 3),
+        "import torch": median_of_processes(_IMPORT.format(module="torch"), 3),
     }
     code = _COMPILE.format(root=root)
-    results["mlp_big first step, cold"] = _python(code, 3, PULLBACK_CACHE_DIR="off")
+    results["mlp_big first step, cold"] = median_of_processes(code, 3, PULLBACK_CACHE_DIR="off")
     with tempfile.TemporaryDirectory() as cache:
-        _python(code, 1, PULLBACK_CACHE_DIR=cache)
-        results["mlp_big first step, from the cache"] = _python(code, 5, PULLBACK_CACHE_DIR=cache)
-    results["mlp_big first step, jax"] = _python(_JAX_COMPILE.format(root=root), 3)
-    results["call with 10 arrays"] = _python(_CALL, 3)
+        median_of_processes(code, 1, PULLBACK_CACHE_DIR=cache)
+        results["mlp_big first step, from the cache"] = median_of_processes(
+            code, 5, PULLBACK_CACHE_DIR=cache
+        )
+    results["mlp_big first step, jax"] = median_of_processes(_JAX_COMPILE.format(root=root), 3)
+    results["call with 10 arrays"] = median_of_processes(_CALL, 3)
     for maker in ("pullback", "jax scan", "torch eager"):
         name = f"peak memory of mlp_big, {maker} (MiB)"
-        results[name] = _python(_MEMORY.format(root=root, maker=maker), 1)
+        results[name] = median_of_processes(_MEMORY.format(root=root, maker=maker), 1)
     return results
 
 

@@ -5,6 +5,7 @@ They take turns, so that a slow spell of the machine hits all of them.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -38,16 +39,33 @@ def side_by_side(
         turns: How often each has its turn.
         repeat: Calls in one turn; the turn's time is divided by it.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in alternatives}
-    first = {name: _timed(run, 1) for name, run in alternatives.items()}
+    clocks = {name: functools.partial(timed, run) for name, run in alternatives.items()}
+    return in_turns(clocks, turns, repeat, REST_S)
+
+
+def in_turns(
+    clocks: Mapping[str, Callable[[int], float]], turns: int, repeat: int = 1, rest: float = 0.0
+) -> dict[str, Timing]:
+    """As ``side_by_side``, of alternatives that time themselves, such as those in children.
+
+    Args:
+        clocks: By name, what calls the alternative as often as it is told and returns the
+            seconds of one call.
+        turns: How often each has its turn.
+        repeat: Calls in one turn.
+        rest: Seconds of pause before each turn.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in clocks}
+    first = {name: clock(1) for name, clock in clocks.items()}
     for _ in range(turns):
-        for name, run in alternatives.items():
-            time.sleep(REST_S)
-            seconds[name].append(_timed(run, repeat))
+        for name, clock in clocks.items():
+            time.sleep(rest)
+            seconds[name].append(clock(repeat))
     return {name: Timing(first[name], statistics.median(s), min(s)) for name, s in seconds.items()}
 
 
-def _timed(run: Callable[[], object], repeat: int) -> float:
+def timed(run: Callable[[], object], repeat: int) -> float:
+    """Seconds of one call, as the mean of ``repeat``."""
     start = time.perf_counter()
     for _ in range(repeat):
         run()
