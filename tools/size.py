@@ -32,6 +32,8 @@ BUDGETS = {
     "backend": 2500,
     "demo": 300,
     "(modules)": 2000,
+    "keras_pullback": 4500,
+    "pullback_hook": 400,
 }
 _LAYOUT = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
@@ -39,23 +41,30 @@ _LAYOUT = {
 }  # fmt: skip
 
 
+def package_of(path: Path) -> str:
+    """The row that a file belongs to: a folder of ``pullback``, or a package beside it."""
+    package, *parts = path.relative_to(SOURCE.parent).parts
+    if package != SOURCE.name:
+        return package
+    return parts[0] if len(parts) > 1 else "(modules)"
+
+
 def main() -> int:
     """Print the table; return the exit status."""
     sizes: dict[str, list[tuple[int, int, Path]]] = defaultdict(list)
-    for path in sorted(SOURCE.rglob("*.py")):
-        parts = path.relative_to(SOURCE).parts
+    for path in sorted(SOURCE.parent.rglob("*.py")):
         total = len(path.read_bytes().splitlines())
-        sizes[parts[0] if len(parts) > 1 else "(modules)"].append((code_lines(path), total, path))
-    say(f"{'package':<12} {'files':>5} {'code':>7} {'budget':>7}  {'longest file':<40}")
+        sizes[package_of(path)].append((code_lines(path), total, path))
+    say(f"{'package':<14} {'files':>5} {'code':>7} {'budget':>7}  {'longest file':<40}")
     for package, files in sizes.items():
         _, longest, path = max(files, key=lambda file: file[1])
         code, budget = sum(file[0] for file in files), BUDGETS.get(package)
         over = f"  over by {code - budget:,}" if budget is not None and code > budget else ""
-        name = f"{path.relative_to(SOURCE)} ({longest})"
-        say(f"{package:<12} {len(files):>5} {code:>7,} {budget or '-':>7}  {name:<40}{over}")
+        name = f"{path.relative_to(SOURCE.parent)} ({longest})"
+        say(f"{package:<14} {len(files):>5} {code:>7,} {budget or '-':>7}  {name:<40}{over}")
     files = [file for package in sizes.values() for file in package]
     code = sum(file[0] for file in files)
-    say(f"{'all':<12} {len(files):>5} {code:>7,} {sum(BUDGETS.values()):>7,}")
+    say(f"{'all':<14} {len(files):>5} {code:>7,} {sum(BUDGETS.values()):>7,}")
     unknown = sizes.keys() - BUDGETS.keys()
     long = [(total, path) for _, total, path in files if total > FILE_LINES]
     for package in sorted(unknown):
