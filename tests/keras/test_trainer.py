@@ -299,3 +299,18 @@ def test_tape_differentiates_with_respect_to_keras_variables():
 
     assert losses[-1] < 1e-3 < losses[0]
     np.testing.assert_allclose(model.layers[0].kernel, [[2.0]], atol=0.05)
+
+
+def test_steps_are_not_done_twice_where_only_the_last_batch_cannot_be_traced():
+    class NeedsValuesOfFour(keras.layers.Layer):
+        def call(self, x):
+            return x * 2 if x.shape[0] == 4 and keras.ops.sum(x) > 0 else x
+
+    model = keras.Sequential([keras.layers.Input((2,)), NeedsValuesOfFour(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.ones((20, 2), "float32")
+
+    with pytest.raises(pb.errors.TracerBoolError):
+        model.fit(x, x[:, :1], batch_size=16, verbose=0)
+
+    assert int(model.optimizer.iterations) == 1

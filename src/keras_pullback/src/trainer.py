@@ -143,14 +143,18 @@ class Trainer(base_trainer.Trainer):
         stop = "stop_training" if kind == "train" else "stop_evaluating"
         logs: Any = {}
         if arrays is not None and loop is not None and _hooks_are_default(callbacks, kind):
+            has_run = False
             try:
                 for begin, end, logs in self._native_steps(loop, arrays, verbose):
+                    has_run = True
                     begin_hook(begin)
                     end_hook(end - 1, logs)
                     if getattr(self, stop):
                         break
                 return logs
             except NEEDS_VALUES:
+                if has_run:  # steps would be done twice
+                    raise
                 # While the loop was traced nothing was changed; step by step the error is a
                 # warning that names what cannot be compiled.
                 setattr(self, f"_{kind}_loop", None)
