@@ -33,7 +33,7 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """A generator seeded by the option --seed and the test's name; failing tests print the seed."""
     base = request.config.getoption("--seed")
     seed = (base, zlib.crc32(request.node.nodeid.encode()))
-    print(f"rng seed: {seed}; repeat with --seed={base}")  # noqa: T201  # shown when the test fails
+    print(f"rng seed: {seed}; repeat with --seed={base}")  # shown when the test fails
     return np.random.default_rng(seed)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PROGRAM = Path(__file__).with_name("oracle_models.py")
+HERE = Path(__file__).parent
 MODELS = ("mlp", "cnn", "lstm", "transformer")
 
 pytestmark = pytest.mark.peer
@@ -32,15 +32,33 @@ def test_first_hundred_steps_agree_with_jax(model, tmp_path):
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("writer", "reader"), [("pullback", "jax"), ("jax", "pullback")])
+def test_saved_models_evaluate_alike_on_the_other_backend(writer, reader, tmp_path):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed: `make bench` installs it")
+    file = str(tmp_path / "model.keras")
+
+    expected = _run(writer, "oracle_files.py", "train", file).split()
+    found = _run(reader, "oracle_files.py", "load", file).split()
+
+    assert [float(x) for x in found] == pytest.approx([float(x) for x in expected], rel=1e-5)
+
+
 def _train(model, backend, out):
+    _run(backend, "oracle_models.py", model, str(out))
+    with np.load(out) as arrays:
+        return dict(arrays)
+
+
+def _run(backend, program, *arguments):
+    """What the program prints with Keras on a backend."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
     run = ["-m", "pullback.keras"] if backend == "pullback" else []
-    subprocess.run(
-        [sys.executable, *run, str(PROGRAM), model, str(out)],
+    return subprocess.run(
+        [sys.executable, *run, str(HERE / program), *arguments],
         env=environment,
         check=True,
         capture_output=True,
+        text=True,
         timeout=300,
-    )
-    with np.load(out) as arrays:
-        return dict(arrays)
+    ).stdout
