@@ -64,7 +64,7 @@ class JitCall(Primitive):
 
     def evaluate(self, *operands: NDArray) -> tuple[NDArray, ...]:
         """Run the compiled program."""
-        return tuple(compile_once(self.program, frozenset(), self.numerics)(*operands))
+        return tuple(compile_once(self.program, self.numerics)(*operands))
 
     def vjp(self, ct: Any, out: Any, *operands: Value) -> Cotangents:
         """Cotangents of all floating operands."""
@@ -150,13 +150,18 @@ def recorded_call(program: Program, numerics: Numerics, wanted: Flags) -> JitCal
     return JitCall(split.forward, numerics, Residual(split, seeds, gradients))
 
 
-@functools.lru_cache(maxsize=512)
-def compile_once(program: Program, donate: frozenset[int], numerics: Numerics) -> Executable:
-    """Compile ``program``, or return what compiling it gave before."""
+def compile_now(program: Program, donate: frozenset[int], numerics: Numerics) -> Executable:
+    """Compile ``program``; who calls keeps the result, which goes with its last holder."""
     # Imported here: LLVM costs a third of a second, and not every process compiles.
     from pullback.backend.executable import compile_program
 
     return compile_program(program, donate=donate, name=program.name, numerics=numerics)
+
+
+@functools.lru_cache(maxsize=512)
+def compile_once(program: Program, numerics: Numerics) -> Executable:
+    """Compile ``program``, or return what compiling it gave before."""
+    return compile_now(program, frozenset(), numerics)
 
 
 @functools.lru_cache(maxsize=512)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pullback.calls import recorded_call
+from pullback.calls import compile_now, recorded_call
 from pullback.program.core import NDArray, Program
 from pullback.program.value import STACKS, Array, Value
 from pullback.trace.leaves import wrap
@@ -54,13 +54,8 @@ class Compiled:
         self._in_place = not donated
         taken = [staged.num_args + i for i, place in enumerate(self._places) if place is not None]
         donate = frozenset(taken if self._in_place else donated)
-        # Kept here alone: what a dropped function compiled must go with it. Imported here, since
-        # LLVM costs a third of a second, and not every process compiles.
-        from pullback.backend.executable import compile_program
-
-        self._executable = compile_program(
-            program, donate=donate, name=program.name, numerics=numerics
-        )
+        # Kept here alone: what a dropped function compiled must go with it.
+        self._executable = compile_now(program, donate, numerics)
 
     def run(self, arrays: list[NDArray], leaves: Sequence[Any]) -> Any:
         """Run the program on arrays, which are the memory of the argument leaves ``leaves``."""

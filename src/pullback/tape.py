@@ -174,8 +174,7 @@ class GradientTape:
             cts = [ones(t) for t in types]
         else:
             cts = match_values(output_gradients, "output_gradients", out_tree, types)
-        given, treedef = tree.flatten(sources)
-        leaves = [_own(x) for x in given]
+        leaves, treedef = _flatten_sources(sources)
         with self._differentiating(unconnected_gradients) as recording:
             found = self._pull(recording, outs, cts, leaves)
         if unconnected_gradients == "zero":
@@ -199,8 +198,7 @@ class GradientTape:
         Cost: one backward pass for each element of ``target``, in one loop.
         """
         (out,), _ = flatten_values(target, "target")
-        given, treedef = tree.flatten(sources)
-        leaves = [_own(x) for x in given]
+        leaves, treedef = _flatten_sources(sources)
         with self._differentiating(unconnected_gradients) as recording:
             types = [_floating(out)]
             connected = self._connected(recording, out, leaves)
@@ -285,6 +283,11 @@ class GradientTape:
                 "differentiating"
             )
         return self._recording
+
+
+def _flatten_sources(sources: Any) -> tuple[list[Any], tree.TreeDef]:
+    leaves, treedef = tree.flatten(sources)
+    return [_own(x) for x in leaves], treedef
 
 
 def _own(x: Any) -> Any:
