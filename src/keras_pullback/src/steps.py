@@ -1,6 +1,6 @@
 """Compiled steps and loops of steps: what ``fit``, ``evaluate`` and ``predict`` run.
 
-Imports ``pullback``; ``trainer`` alone uses it. Start at ``Stepper``.
+Imports ``pullback``; ``trainer`` alone uses it. Start at ``Loop``.
 """
 
 from __future__ import annotations
@@ -38,17 +38,13 @@ class Step:
     def __call__(self, batch: Any) -> Any:
         """The result of the step on ``batch``."""
         if self.eager:
-            return self.function(tree.map_structure(_tensor, batch, none_is_leaf=False))
+            return self.function(tree.map_structure(pb.asarray, batch, none_is_leaf=False))
         try:
             return self._compiled(batch)
         except NEEDS_VALUES as error:
             self.eager = True
             warnings.warn(_slow(self.function, error), stacklevel=3)
             return self(batch)
-
-
-def _tensor(x: Any) -> Any:
-    return pb.asarray(x)
 
 
 def _slow(function: Callable[..., Any], error: Exception) -> str:
@@ -63,11 +59,11 @@ class Loop:
     """Many steps over arrays as one native call: gather the rows of a batch, run the step, repeat.
 
     Args:
-        function: The step. Its own result is used where ``result`` is None.
+        function: The step; what it returns is not used.
         result: Computes the logs after the last step of a call, outside the loop.
     """
 
-    def __init__(self, function: Callable[[Any], Any], result: Callable[[], Any] | None) -> None:
+    def __init__(self, function: Callable[[Any], Any], result: Callable[[], Any]) -> None:
         self._function = function
         self._result = result
         self._compiled = pb.jit(self._run)
@@ -93,11 +89,11 @@ class Loop:
             self._function(_gather(data, pb.take(rows, i, axis=0)))
 
         pb.fori_loop(start, stop, body, None)
-        return self._result() if self._result is not None else None
+        return self._result()
 
     def _single(self, data: Any, rows: Any) -> Any:
-        logs = self._function(_gather(data, rows))
-        return self._result() if self._result is not None else logs
+        self._function(_gather(data, rows))
+        return self._result()
 
 
 def _gather(data: Any, rows: Any) -> Any:

@@ -50,10 +50,9 @@ class Trainer(base_trainer.Trainer):
     def train_step(self, data: Any) -> Any:
         """One step of training on a batch; returns the logs. Variables are updated."""
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
-        weights = [v for v in self.trainable_weights if v._value is not None]
-        held = [v._value for v in weights]
+        weights = self.trainable_weights
         with pb.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(held)
+            tape.watch(weights)
             y_pred = self._forward(x, True)
             loss = self._compute_loss(
                 x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
@@ -62,7 +61,7 @@ class Trainer(base_trainer.Trainer):
             if self.optimizer is not None:
                 loss = self.optimizer.scale_loss(loss)
         if weights:
-            gradients = tape.gradient(loss, held)
+            gradients = tape.gradient(loss, weights)
             self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         else:
             warnings.warn("The model does not have any trainable weights.", stacklevel=2)
@@ -122,6 +121,27 @@ class Trainer(base_trainer.Trainer):
         return Loop(step, self.get_metrics_result)
 
     # Epochs
+
+    def _iterator(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        shuffle: Any = False,
+        class_weight: Any = None,
+    ) -> EpochIterator:
+        return EpochIterator(
+            x=x,
+            y=y,
+            sample_weight=sample_weight,
+            batch_size=batch_size,
+            steps_per_epoch=steps,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            steps_per_execution=self.steps_per_execution,
+        )
 
     def _batches(self, iterator: EpochIterator) -> Iterator[tuple[int, int, Any]]:
         """Batches of an epoch from an iterator that may run out of data."""
@@ -208,15 +228,8 @@ class Trainer(base_trainer.Trainer):
             (x, y, sample_weight), validation_data = array_slicing.train_validation_split(
                 (x, y, sample_weight), validation_split=validation_split
             )
-        iterator = EpochIterator(
-            x=x,
-            y=y,
-            sample_weight=sample_weight,
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            shuffle=shuffle,
-            class_weight=class_weight,
-            steps_per_execution=self.steps_per_execution,
+        iterator = self._iterator(
+            x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
         )
         self._symbolic_build(iterator=iterator)
         iterator.reset()
@@ -255,15 +268,7 @@ class Trainer(base_trainer.Trainer):
         """Evaluate on the validation data, whose iterator is kept from epoch to epoch."""
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
         if self._eval_epoch_iterator is None:
-            self._eval_epoch_iterator = EpochIterator(
-                x=x,
-                y=y,
-                sample_weight=sample_weight,
-                batch_size=batch_size,
-                steps_per_execution=self.steps_per_execution,
-                steps_per_epoch=steps,
-                shuffle=False,
-            )
+            self._eval_epoch_iterator = self._iterator(x, y, sample_weight, batch_size, steps)
         logs: dict[str, Any] = self.evaluate(
             x=x,
             y=y,
@@ -297,15 +302,7 @@ class Trainer(base_trainer.Trainer):
         if use_cached:
             iterator = self._eval_epoch_iterator
         else:
-            iterator = EpochIterator(
-                x=x,
-                y=y,
-                sample_weight=sample_weight,
-                batch_size=batch_size,
-                steps_per_epoch=steps,
-                shuffle=False,
-                steps_per_execution=self.steps_per_execution,
-            )
+            iterator = self._iterator(x, y, sample_weight, batch_size, steps)
         self._symbolic_build(iterator=iterator)
         iterator.reset()
         callbacks = self._callback_list(callbacks, verbose, 1, iterator)
@@ -329,13 +326,7 @@ class Trainer(base_trainer.Trainer):
         callbacks: Any = None,
     ) -> Any:
         """The model's outputs for ``x`` as NumPy arrays; see ``keras.Model.predict``."""
-        iterator = EpochIterator(
-            x=x,
-            batch_size=batch_size,
-            steps_per_epoch=steps,
-            shuffle=False,
-            steps_per_execution=self.steps_per_execution,
-        )
+        iterator = self._iterator(x, batch_size=batch_size, steps=steps)
         if not self._is_built():
             for _, _, batches in self._batches(iterator):
                 self._build_on(batches[0])
