@@ -98,6 +98,14 @@ def cast(x: Any, dtype: Any) -> Any:
     return convert_to_tensor(x, dtype=dtype)
 
 
+def _filled(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any]) -> list[Any]:
+    """The leaves, with other values at some places."""
+    filled = list(leaves)
+    for i, x in zip(places, values, strict=True):
+        filled[i] = x
+    return filled
+
+
 # Symbolic calls
 
 
@@ -118,9 +126,7 @@ def _trace_spec(fn: Callable[..., Any], args: Any, kwargs: Any, length: int) -> 
     result: list[Any] = []
 
     def run(*tracers: Any) -> list[Any]:
-        filled = list(leaves)
-        for i, tracer in zip(symbolic, tracers, strict=True):
-            filled[i] = tracer
+        filled = _filled(leaves, symbolic, tracers)
         new_args, new_kwargs = tree.pack_sequence_as((args, kwargs), filled)
         result.append(fn(*new_args, **new_kwargs))
         return []
@@ -168,9 +174,7 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
 
 
 def _branch(f: Callable[..., Any], *operands: Any) -> Any:
-    return tree.map_structure(
-        lambda x: None if x is None else convert_to_tensor(x), f(*operands), none_is_leaf=False
-    )
+    return tree.map_structure(convert_to_tensor, f(*operands), none_is_leaf=False)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
@@ -347,10 +351,7 @@ class custom_gradient:  # a decorator, named as in Keras
         traced = [i for i, x in enumerate(values) if isinstance(x, Value)]
 
         def full(inputs: Sequence[Any]) -> list[Any]:
-            filled = list(values)
-            for i, x in zip(traced, inputs, strict=True):
-                filled[i] = x
-            return filled
+            return _filled(values, traced, inputs)
 
         @pb.custom_vjp
         def call(*inputs: Any) -> Any:
@@ -399,9 +400,7 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
         places = [i for i, x in enumerate(leaves) if _is_numeric(x)]
 
         def inner(*inputs: Any) -> Any:
-            filled = list(leaves)
-            for i, x in zip(places, inputs, strict=True):
-                filled[i] = x
+            filled = _filled(leaves, places, inputs)
             new_args, new_kwargs = tree.pack_sequence_as((args, kwargs), filled)
             return _branch(functools.partial(f, **new_kwargs), *new_args)
 

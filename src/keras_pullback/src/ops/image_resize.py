@@ -15,6 +15,7 @@ from keras.src.backend import config
 
 import pullback as pb
 from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.numpy_common import floating
 
 RESIZE_INTERPOLATIONS = ("bilinear", "nearest", "lanczos3", "lanczos5", "bicubic")
 
@@ -84,11 +85,6 @@ def _contract(images: Any, matrix: Any, axis: int) -> Any:
     return pb.moveaxis(moved, -1, axis)
 
 
-def _floating(images: Any) -> Any:
-    """Return floating images; Keras rounds the results for integers."""
-    return images if pb.isdtype(images.dtype, "real floating") else cast(images, config.floatx())
-
-
 def _nearest(images: Any, axis: int, length: int) -> Any:
     size = images.shape[axis]
     # In float32 as in JAX, where rounding decides between two neighbours.
@@ -128,7 +124,7 @@ def resize(
             images = _nearest(images, axis, length)
         return images
 
-    images = _floating(images)
+    images = floating(images)
     for axis, length in changed:
         n = images.shape[axis]
         matrix = weights(n, length, length / n, 0.0, interpolation, antialias, np)
@@ -197,7 +193,7 @@ def scale_and_translate(
             "Invalid value for argument `method`. Expected of one "
             f"{set(_KERNELS)}. Received: method={method}"
         )
-    images = _floating(convert_to_tensor(images))
+    images = floating(images)
     scale, translation = convert_to_tensor(scale), convert_to_tensor(translation)
     for i, axis in enumerate(spatial_dims):
         stretch, move = (cast(v[i], "float32") for v in (scale, translation))

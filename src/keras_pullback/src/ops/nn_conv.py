@@ -46,6 +46,18 @@ def _formatted(x: Any, data_format: str) -> Any:
     return x if data_format == "channels_last" else pb.moveaxis(x, -1, 1)
 
 
+def _operands(inputs: Any, kernel: Any, data_format: str | None) -> tuple[Any, Any, str]:
+    """The input in the kernel's dtype, the kernel, and the data format, of Keras's if not given."""
+    kernel = convert_to_tensor(kernel)
+    inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
+    return inputs, kernel, config.standardize_data_format(data_format)
+
+
+def _channels(inputs: Any, data_format: str) -> int:
+    channels: int = inputs.shape[-1 if data_format == "channels_last" else 1]
+    return channels
+
+
 def _wide(x: Any) -> Any:
     return cast(x, "float32") if x.dtype in (pb.float16, pb.bfloat16) else x
 
@@ -133,10 +145,8 @@ def conv(
     dilation_rate: Any = 1,
 ) -> Any:
     """Convolution with ``kernel`` of shape ``(*sizes, channels of a group, filters)``."""
-    data_format = config.standardize_data_format(data_format)
-    kernel = convert_to_tensor(kernel)
-    inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
-    channels = inputs.shape[-1] if data_format == "channels_last" else inputs.shape[1]
+    inputs, kernel, data_format = _operands(inputs, kernel, data_format)
+    channels = _channels(inputs, data_format)
     if channels % kernel.shape[-2]:
         raise ValueError(
             "The number of input channels must be evenly divisible by kernel's in_channels. "
@@ -154,9 +164,7 @@ def depthwise_conv(
     dilation_rate: Any = 1,
 ) -> Any:
     """Convolution of each channel alone, ``kernel`` of shape ``(*sizes, channels, multiplier)``."""
-    data_format = config.standardize_data_format(data_format)
-    kernel = convert_to_tensor(kernel)
-    inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
+    inputs, kernel, data_format = _operands(inputs, kernel, data_format)
     _check_channels(inputs, kernel.shape[-2], data_format)
     *sizes, channels, multiplier = kernel.shape
     kernel = pb.reshape(kernel, (*sizes, 1, channels * multiplier))
@@ -188,9 +196,7 @@ def conv_transpose(
     dilation_rate: Any = 1,
 ) -> Any:
     """The transposition of ``conv``, ``kernel`` of shape ``(*sizes, filters, channels)``."""
-    data_format = config.standardize_data_format(data_format)
-    kernel = convert_to_tensor(kernel)
-    inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
+    inputs, kernel, data_format = _operands(inputs, kernel, data_format)
     _check_channels(inputs, kernel.shape[-1], data_format)
     dtype = kernel.dtype
     x, kernel = _wide(_channels_last(inputs, data_format)), _wide(kernel)
@@ -221,7 +227,7 @@ def conv_transpose(
 
 
 def _check_channels(inputs: Any, expected: int, data_format: Any) -> None:
-    channels = inputs.shape[-1 if data_format == "channels_last" else 1]
+    channels = _channels(inputs, data_format)
     if channels != expected:
         raise ValueError(
             f"input channels must match the kernel, which has {expected}: the input is "

@@ -12,6 +12,7 @@ from keras.src.backend import config
 
 import pullback as pb
 from keras_pullback.src.ops.core import cast, convert_to_tensor
+from pullback.ops.activations import log_total, shifted
 
 __all__ = [
     "binary_crossentropy",
@@ -59,8 +60,9 @@ def _same_shape(target: Any, output: Any) -> None:
 
 def _shifted(x: Any, axis: int) -> tuple[Any, Any]:
     """Logits below 0 that give the same softmax, and the logarithm of their total."""
-    x = x - pb.stop_gradient(pb.max(x, axis=axis, keepdims=True))
-    return x, pb.log(pb.sum(pb.exp(x), axis=axis))
+    axes = (axis % x.ndim,)
+    x = shifted(x, axes)
+    return x, log_total(x, axes)
 
 
 def _bounded(probabilities: Any) -> Any:

@@ -13,7 +13,7 @@ from keras.src.backend import config
 
 import pullback as pb
 from keras_pullback.src.ops.core import convert_to_tensor
-from keras_pullback.src.ops.numpy_common import axes_of, floating, is_floating, to, unified
+from keras_pullback.src.ops.numpy_common import axes_of, floating, is_floating, to, unified, widened
 
 
 def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
@@ -127,7 +127,7 @@ def i0(x: Any) -> Any:
     x = convert_to_tensor(x)
     if not is_floating(x):
         x = to(x, "float64" if x.dtype.itemsize == 8 else config.floatx())
-    wide = to(x, "float32") if x.dtype.itemsize == 2 else x
+    wide = widened(x)
     size = pb.absolute(wide)
     near, far = _i0_series()
     small = pb.minimum(size, 8.0)

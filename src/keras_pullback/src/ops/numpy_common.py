@@ -34,6 +34,11 @@ def floating(x: Any) -> Any:
     return x if is_floating(x) else to(x, config.floatx())
 
 
+def widened(x: Any) -> Any:
+    """Return the floating tensor ``x``, one of 16 bits in float32."""
+    return to(x, "float32") if x.dtype.itemsize == 2 else x
+
+
 def without_bool(x: Any, dtype: str = "int32") -> Any:
     """Return the tensor ``x``, a boolean one in ``dtype``."""
     return to(x, dtype) if x.dtype == np.bool_ else x

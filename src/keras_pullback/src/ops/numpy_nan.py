@@ -9,7 +9,7 @@ import numpy as np
 import pullback as pb
 from keras_pullback.src.ops import numpy_reductions as plain
 from keras_pullback.src.ops.core import convert_to_tensor
-from keras_pullback.src.ops.numpy_common import axis_argument, floating, is_floating, to
+from keras_pullback.src.ops.numpy_common import axis_argument, floating, is_floating, to, widened
 
 
 def _filled(x: Any, value: float) -> Any:
@@ -40,53 +40,47 @@ def nancumprod(x: Any, axis: Any = None, dtype: Any = None) -> Any:
 
 def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the largest element that is not NaN, NaN where there is none."""
-    return _extremum(plain.max, x, axis, keepdims, -np.inf)
+    return _among_numbers(plain.max, x, axis, keepdims, -np.inf, float("nan"))
 
 
 def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the smallest element that is not NaN, NaN where there is none."""
-    return _extremum(plain.min, x, axis, keepdims, np.inf)
+    return _among_numbers(plain.min, x, axis, keepdims, np.inf, float("nan"))
 
 
-def _extremum(reduce: Any, x: Any, axis: Any, keepdims: bool, neutral: float) -> Any:
+def _among_numbers(
+    reduce: Any, x: Any, axis: Any, keepdims: bool, neutral: float, none: float
+) -> Any:
+    """Reduce with ``neutral`` in the place of NaNs; ``none`` where there is nothing else."""
     x = convert_to_tensor(x)
     if not is_floating(x):
         return reduce(x, axis, keepdims)
     is_nan = pb.isnan(x)
     found = reduce(pb.where(is_nan, neutral, x), axis, keepdims)
     nothing = pb.all(is_nan, axis_argument(axis), keepdims=keepdims)
-    return pb.where(nothing, float("nan"), found)
+    return pb.where(nothing, none, found)
 
 
 def nanargmax(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the index of the first largest element that is not NaN, -1 where there is none."""
-    return _index_of(plain.argmax, x, axis, keepdims, -np.inf)
+    return _among_numbers(plain.argmax, x, axis, keepdims, -np.inf, -1)
 
 
 def nanargmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the index of the first smallest element that is not NaN, -1 where there is none."""
-    return _index_of(plain.argmin, x, axis, keepdims, np.inf)
-
-
-def _index_of(find: Any, x: Any, axis: Any, keepdims: bool, neutral: float) -> Any:
-    x = convert_to_tensor(x)
-    if not is_floating(x):
-        return find(x, axis, keepdims)
-    is_nan = pb.isnan(x)
-    found = find(pb.where(is_nan, neutral, x), axis, keepdims)
-    return pb.where(pb.all(is_nan, axis_argument(axis), keepdims=keepdims), -1, found)
+    return _among_numbers(plain.argmin, x, axis, keepdims, np.inf, -1)
 
 
 def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the mean of the elements that are not NaN."""
     x = floating(x)
-    return to(_mean(_wide(x), axis, keepdims), x.dtype)
+    return to(_mean(widened(x), axis, keepdims), x.dtype)
 
 
 def nanvar(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the variance of the elements that are not NaN."""
     x = floating(x)
-    wide = _wide(x)
+    wide = widened(x)
     apart = pb.subtract(wide, _mean(wide, axis, True))
     return to(_mean(pb.square(apart), axis, keepdims), x.dtype)
 
@@ -94,11 +88,7 @@ def nanvar(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def nanstd(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the standard deviation of the elements that are not NaN."""
     x = floating(x)
-    return to(pb.sqrt(nanvar(_wide(x), axis, keepdims)), x.dtype)
-
-
-def _wide(x: Any) -> Any:
-    return to(x, "float32") if x.dtype.itemsize == 2 else x
+    return to(pb.sqrt(nanvar(widened(x), axis, keepdims)), x.dtype)
 
 
 def _mean(x: Any, axis: Any, keepdims: bool) -> Any:

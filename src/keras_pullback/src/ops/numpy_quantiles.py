@@ -9,7 +9,7 @@ import numpy as np
 
 import pullback as pb
 from keras_pullback.src.ops.core import convert_to_tensor
-from keras_pullback.src.ops.numpy_common import axes_of, floating, is_weak, to
+from keras_pullback.src.ops.numpy_common import axes_of, floating, is_weak, to, widened
 
 _METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 
@@ -59,7 +59,7 @@ def _shares(q: Any, whole: float) -> Any:
     q = floating(q)
     if q.ndim > 1:
         raise ValueError(f"`q` must have at most one axis, got {q.ndim}")
-    q = to(q, "float32") if q.dtype.itemsize == 2 else q
+    q = widened(q)
     return q if whole == 1 else pb.divide(q, whole)
 
 
@@ -71,7 +71,7 @@ def _quantile(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: 
     kept = tuple(a for a in range(x.ndim) if a not in axes)
     shape = tuple(x.shape[a] for a in kept)
     flat = pb.reshape(pb.transpose(x, kept + axes), (*shape, math.prod(x.shape[a] for a in axes)))
-    wide = to(flat, "float32") if x.dtype.itemsize == 2 else flat
+    wide = widened(flat)
     found = _at_shares(wide, pb.reshape(to(q, wide.dtype), (-1,)), method, skip_nan)
     found = to(pb.moveaxis(found, -1, 0), x.dtype)
     if keepdims:

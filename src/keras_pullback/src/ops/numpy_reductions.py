@@ -17,6 +17,7 @@ from keras_pullback.src.ops.numpy_common import (
     axis_argument,
     floating,
     to,
+    widened,
     without_bool,
 )
 
@@ -89,14 +90,14 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def var(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the variance of the elements."""
     x = floating(x)
-    wide = to(x, "float32") if x.dtype.itemsize == 2 else x
+    wide = widened(x)
     return to(pb.var(wide, axis_argument(axis), keepdims=keepdims), x.dtype)
 
 
 def std(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the standard deviation of the elements."""
     x = floating(x)
-    wide = to(x, "float32") if x.dtype.itemsize == 2 else x
+    wide = widened(x)
     return to(pb.std(wide, axis_argument(axis), keepdims=keepdims), x.dtype)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import pullback as pb
 from keras_pullback.src.ops.core import convert_to_numpy, convert_to_tensor
-from keras_pullback.src.ops.numpy_common import floating, is_floating, to, without_bool
+from keras_pullback.src.ops.numpy_common import floating, is_floating, to, widened, without_bool
 
 
 def unique(
@@ -119,7 +119,7 @@ def digitize(x: Any, bins: Any) -> Any:
 def histogram(x: Any, bins: int = 10, range: Any = None) -> Any:
     """Return how many elements are in each of ``bins`` equal bins, and the edges of the bins."""
     x = pb.reshape(floating(x), (-1,))
-    wide = to(x, "float32") if x.dtype.itemsize == 2 else x
+    wide = widened(x)
     if range is not None:
         low = pb.asarray(range[0], dtype=wide.dtype)
         high = pb.asarray(range[1], dtype=wide.dtype)
