@@ -87,7 +87,7 @@ size: setup  ## Lines of code of each package against its budget
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --quiet
 lock:  ## Lock the newest versions of all dependencies (needs uv)
-	$(LOCK) --upgrade --extra demo --group dev -o requirements-dev.txt
+	$(LOCK) --upgrade --extra demo --extra onnx --group dev -o requirements-dev.txt
 	$(LOCK) --upgrade --group bench -c requirements-dev.txt --no-emit-package torch \
 	-o requirements-bench.txt
 	$(LOCK) --upgrade --group keras -c requirements-dev.txt --no-emit-package torch \
