@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pullback.passes.pipeline import Numerics
 
 
+_new_object = Array.__new__
+
+
 class Compiled:
     """One signature of a ``jit`` function: its program, and what goes in and comes out.
 
@@ -64,9 +67,8 @@ class Compiled:
         else:
             outputs = self._run_with_state(arrays, leaves)
         values: list[Value] = []
-        new = Array.__new__
         for data, (type, weak) in zip(outputs, self._results, strict=True):
-            value = new(Array)
+            value = _new_object(Array)
             value._data = data
             value.type = type
             value.weak = weak

@@ -21,6 +21,7 @@ from numpy import empty, ndarray
 
 from pullback import config
 from pullback.backend.llvm import cache, threads
+from pullback.backend.llvm.context import DATA_OFFSET, FIRST_BUFFER, HOST
 from pullback.backend.llvm.jit import Loaded, compile_ir, load_object
 from pullback.backend.llvm.target import select_target
 from pullback.backend.team import TeamSize
@@ -31,13 +32,9 @@ from pullback.program.core import NDArray, Program
 from pullback.program.printer import program_text
 from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, type_of
 
-#: A NumPy array object keeps its data pointer right after Python's object header.
-_DATA_OFFSET = object.__basicsize__
 _STOP_WORDS = 64
 #: NumPy's flags of a contiguous and aligned array.
 _PLAIN = 0x001 | 0x100
-#: Slots of the context before the buffers' pointers; ``backend.llvm.program`` has their names.
-FIRST_BUFFER, HOST = 6, 1
 MAX_PROFILED = 4096
 #: A primitive that Python evaluates, and the types of its operands and results.
 HostCall = tuple[Any, list[ArrayType], list[ArrayType]]
@@ -108,7 +105,9 @@ def compile_program(
     """
     target = select_target()
     shared = _shared_memory(program, donate)
-    key = cache.cache_key("program", program_text(program), str(target), repr(shared), numerics)
+    key = cache.cache_key(
+        "program", program_text(program), str(target), repr(shared), numerics, f"{DATA_OFFSET}"
+    )
     found = cache.lookup(key)
     if found is not None:
         code, metadata = found
@@ -137,11 +136,7 @@ def _shared_memory(program: Program, donate: frozenset[int]) -> dict[int, int]:
 
 
 class _Frame:
-    """Memory for one run: the table of addresses, the arena, scratch, flags.
-
-    Every slot of the table holds the address of a cell that holds a pointer: for an array that is
-    its own field, which costs nothing to find.
-    """
+    """Memory for one run: the context, the arena, scratch, flags."""
 
     def __init__(
         self, code: Code, buffers: int, host_calls: Sequence[HostCall], threads: int
@@ -157,11 +152,10 @@ class _Frame:
         self.host = np.array([callback.value or 0], np.uint64)
         self.profile = np.zeros(MAX_PROFILED, np.int64)
         self.table = array("Q", [0] * (FIRST_BUFFER + buffers))
-        cells = (self.flag, self.host, self.arena, self.scratch, self.words, self.profile)
-        for slot, cell in enumerate(cells):
-            self.table[slot] = id(cell) + _DATA_OFFSET
-        # The host slot's pointer is the callback itself: its cell is the array's element.
-        self.table[HOST] = self.host.ctypes.data
+        arrays = (self.flag, self.host, self.arena, self.scratch, self.words, self.profile)
+        self.table[:FIRST_BUFFER] = array("Q", map(id, arrays))
+        # The host slot gives the callback itself: what is read is the array's element.
+        self.table[HOST] = self.host.ctypes.data - DATA_OFFSET
         self.address = self.table.buffer_info()[0]
         self.flag_address = self.flag.ctypes.data
 
@@ -198,6 +192,7 @@ class Executable:
         self._constants = [np.ascontiguousarray(c) for c in code.constants]
         self._donated = frozenset(code.shared.values())
         self._host_calls = tuple(host_calls)
+        self._is_long = code.cost.seconds > LONG_S
         #: Free frames by the number of threads that they have memory for.
         self._frames: defaultdict[int, list[_Frame]] = defaultdict(list)
         self._teams: dict[int, TeamSize] = {}
@@ -217,20 +212,17 @@ class Executable:
             frame = frames.pop()
         except IndexError:
             frame = self._new_frame(most)
-        table = frame.table
-        kept = None
-        slot = FIRST_BUFFER
+        table, slot = frame.table, FIRST_BUFFER
         for x in arrays:
-            if type(x) is not ndarray or x.flags.num & _PLAIN != _PLAIN:
-                kept = kept or list(arrays)
-                position = slot - FIRST_BUFFER
-                x = kept[position] = self._plain(position, x)
-            table[slot] = id(x) + _DATA_OFFSET
+            if type(x) is not ndarray or not x.flags.carray:
+                arrays = tuple(map(self._plain, range(self._inputs), arrays))
+                x = arrays[slot - FIRST_BUFFER]
+            table[slot] = id(x)
             slot += 1
         results = []
         for source, shape, dtype in self._outputs:
-            out = empty(shape, dtype) if source is None else (kept or arrays)[source]
-            table[slot] = id(out) + _DATA_OFFSET
+            out = empty(shape, dtype) if source is None else arrays[source]
+            table[slot] = id(out)
             slot += 1
             results.append(out)
         self._run(frame, most)
@@ -272,7 +264,7 @@ class Executable:
         team.note(count, perf_counter() - start)
 
     def _run_with(self, count: int, frame: _Frame) -> None:
-        if self.cost.seconds > LONG_S:
+        if self._is_long:
             frame.flag[0] = 0
             frame.words[:] = 0
             threads.run_interruptible(self._address, frame.address, count, frame.flag_address)
@@ -283,6 +275,8 @@ class Executable:
 
     def _plain(self, position: int, x: Any) -> NDArray:
         """The array as native code needs it: contiguous, aligned, of no subclass."""
+        if type(x) is ndarray and x.flags.num & _PLAIN == _PLAIN:
+            return x
         if position in self._donated:
             raise ValueError(
                 f"donated input {position} of {self.name} is not contiguous and aligned, or of a "
@@ -295,7 +289,7 @@ class Executable:
         frame = _Frame(self._code, buffers, self._host_calls, threads)
         first = FIRST_BUFFER + self._inputs + len(self._outputs)
         for i, constant in enumerate(self._constants):
-            frame.table[first + i] = id(constant) + _DATA_OFFSET
+            frame.table[first + i] = id(constant)
         return frame
 
 

@@ -314,6 +314,11 @@ class Function:
         """Store; alignment defaults to the element's size."""
         self.raw(f"store {value}, {pointer}, align {align or element_bytes(value.type)}")
 
+    def prefetch(self, pointer: V) -> None:
+        """Ask for the line at ``pointer`` to come into the second-level cache; never faults."""
+        self.module.declare("llvm.prefetch.p0", "void", ("ptr", "i32", "i32", "i32"))
+        self.raw(f"call void @llvm.prefetch.p0({pointer}, i32 0, i32 2, i32 1)")
+
     def masked_load(self, type: str, pointer: V, mask: V, fill: V | None = None) -> V:
         """Load the lanes whose mask bit is set, ``fill`` (default zero) in the others."""
         if not type.startswith("<"):

@@ -136,12 +136,6 @@ def times(f: Function, x: V, factor: int) -> V:
     return x if factor == 1 else f.mul(x, i64(factor))
 
 
-def prefetch(f: Function, place: V) -> None:
-    """Ask for the line at ``place`` to come into the second-level cache; never faults."""
-    f.module.declare("llvm.prefetch.p0", "void", ("ptr", "i32", "i32", "i32"))
-    f.raw(f"call void @llvm.prefetch.p0({place}, i32 0, i32 2, i32 1)")
-
-
 def zero(type: str) -> V:
     """Zero in every lane."""
     if type.startswith("<"):
@@ -306,7 +300,7 @@ def _write_outer_tile(module: Module, tile: OuterTile) -> None:
             _leave_copy(f, tile, columns, other_at, f.gep(tile.b.memory, b_at, ahead))
             f.store(f.gep(tile.a.accumulate, other_at, other_step), other_slot)
         else:
-            prefetch(f, other_at)
+            f.prefetch(other_at)
             f.store(f.gep("i8", other_at, other_bytes), other_slot)
         if tile.indexed:
             a_at = f.load("i64", f.gep("i64", a_terms, p))
@@ -348,7 +342,7 @@ def _leave_copy(f: Function, tile: OuterTile, columns: list[V], to: V, ahead: V)
     """Store a line of B; ask for a later one: hardware does not foresee a strided walk."""
     for v, y in enumerate(columns):
         f.store(y, f.gep(tile.a.accumulate, to, v * tile.lanes))
-        prefetch(f, f.gep(tile.b.memory, ahead, v * tile.lanes))
+        f.prefetch(f.gep(tile.b.memory, ahead, v * tile.lanes))
 
 
 def _outer_step(

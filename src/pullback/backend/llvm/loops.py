@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pullback.backend.llvm.emit import Function, Module, V, lanes_of, vector_type
 from pullback.backend.llvm.expression import LANES, Writer, is_better
-from pullback.backend.llvm.scalar import constant, element_type, emit_op
+from pullback.backend.llvm.scalar import constant, element_type, emit_op, memory_type
 from pullback.kernels.core import (
     Buffer,
     LoopKernel,
@@ -22,7 +22,7 @@ from pullback.kernels.core import (
     Stage,
 )
 from pullback.kernels.expression import topological
-from pullback.kernels.index import LoopVar, as_index, split_index
+from pullback.kernels.index import Affine, Dynamic, LoopVar, as_index, split_index
 from pullback.kernels.memory import access_of
 from pullback.kernels.stages import CHEAP_OPS, share_through_scratch, stage_roots
 from pullback.program.loops import SCALAR_OPS
@@ -32,6 +32,10 @@ from pullback.types import FLOATING, SIGNED, UNSIGNED, DType, bool_
 WIDE_LANES = 64
 #: Bodies with more operations than this don't fit the registers four times.
 WIDE_OPERATIONS = 12
+#: Rows at places that are data come from a buffer larger than this, in stretches of at least so
+#: many bytes: the processor cannot foresee them. They are asked for so many rows ahead.
+FAR_BYTES, LEAST_STRETCH_BYTES, ROWS_AHEAD = 1 << 20, 256, 2
+_LINE_BYTES = 64
 
 
 def start_function(module: Module, name: str, buffers: Iterable[Buffer]) -> Writer:
@@ -124,10 +128,58 @@ def _write_rows(
     first, last = _task_range(w, kernel, begin, end)
     w.hoist(_before_stages(_all_roots(kernel.stages), kernel))
     with w.f.loop(first, last) as row, w.scope():
+        _prefetch_rows(w, kernel, row)
         _bind_row(w, kernel.rows, row)
         for stage, known in zip(kernel.stages, reuse, strict=True):
             w.reuse = known
             write_stage(w, stage)
+
+
+def _prefetch_rows(w: Writer, kernel: LoopKernel, row: V) -> None:
+    """Ask for what a row further on gathers: many lines on their way at once, not a few."""
+    stretches = [s for stage in kernel.stages for s in _far_stretches(stage, kernel)]
+    if not stretches:
+        return
+    f = w.f
+    last = V("i64", str(kernel.row_count - 1))
+    ahead = f.intrinsic("smin", f.add(row, V("i64", str(ROWS_AHEAD))), last)
+    with w.rebinding(kernel.rows), w.scope():
+        _bind_row(w, kernel.rows, ahead)
+        for buffer, offset, count in dict.fromkeys(stretches):
+            element = memory_type(buffer.dtype)
+            start = f.gep(element, w.pointers[buffer], w.scalar_index(offset))
+            with f.loop(0, count * buffer.dtype.itemsize + _LINE_BYTES - 1, _LINE_BYTES) as byte:
+                f.prefetch(f.gep("i8", start, byte))
+
+
+def _far_stretches(stage: Stage, kernel: LoopKernel) -> Iterable[tuple[Buffer, Affine, int]]:
+    """What each row reads of large buffers where its data say: buffer, first element, elements."""
+    inner = frozenset(stage.vars)
+    for node in topological(stage_roots(stage)):
+        if node.op != "load":
+            continue
+        buffer, offset = node.payload
+        places = [t for t, _ in offset.terms if isinstance(t, Dynamic)]
+        if buffer.nbytes < FAR_BYTES or not any(_is_known_ahead(t, kernel) for t in places):
+            continue
+        first = Affine(offset.constant, tuple(x for x in offset.terms if not x[0].free() & inner))
+        strides = [(v, offset.coefficient(v)) for v in stage.vars]
+        if any(stride is None or stride < 0 for _, stride in strides):
+            continue
+        count = 1 + sum((v.extent - 1) * (stride or 0) for v, stride in strides)
+        dense = count <= 2 * math.prod(v.extent for v, stride in strides if stride)
+        if dense and count * buffer.dtype.itemsize >= LEAST_STRETCH_BYTES:
+            yield buffer, first, count
+
+
+def _is_known_ahead(term: Dynamic, kernel: LoopKernel) -> bool:
+    """Whether the place depends on the row, and on nothing that only the row's own stages tell."""
+    nodes = topological([term.node])
+    loads = [n.payload[0] for n in nodes if n.op == "load"]
+    made_here = {s.buffer for stage in kernel.stages for s in stage.stores}
+    reduces = any(n.op in ("reduce", "argreduce") for n in nodes)
+    fixed = term.free() <= frozenset(kernel.rows) and bool(term.free())
+    return fixed and not reduces and made_here.isdisjoint(loads)
 
 
 def _before_stages(roots: list[Node], kernel: LoopKernel) -> list[Node]:

@@ -8,6 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pullback.backend.llvm.context import (
+    ABORT,
+    ARENA,
+    DATA_OFFSET,
+    FIRST_BUFFER,
+    HOST,
+    PROFILE,
+    SCRATCH,
+    STOP,
+)
 from pullback.backend.llvm.contraction import write_contraction_kernel
 from pullback.backend.llvm.emit import Function, Module, V
 from pullback.backend.llvm.loops import (
@@ -36,9 +46,6 @@ from pullback.kernels.core import (
 )
 from pullback.kernels.schedule import Lowered
 
-#: Slots of the context before the buffers' pointers.
-ABORT, HOST, ARENA, SCRATCH, STOP, PROFILE = range(6)
-FIRST_BUFFER = 6
 #: Loops nested deeper than this don't poll. The context's ``STOP`` slot has two words for each
 #: depth, and first two for host calls.
 POLLED_DEPTH = 32
@@ -173,9 +180,9 @@ class _Main:
         f.finish()
 
     def _slot(self, number: int) -> V:
-        """The pointer in the cell that slot ``number`` of the context names."""
-        cell = self.f.load("ptr", self.f.gep("ptr", self.context, number))
-        return self.f.load("ptr", cell)
+        """The memory of the array object that slot ``number`` of the context names."""
+        array = self.f.load("ptr", self.f.gep("ptr", self.context, number))
+        return self.f.load("ptr", self.f.gep("i8", array, DATA_OFFSET))
 
     # --- memory ----------------------------------------------------------------------------------
     def _pointer(self, buffer: Buffer) -> V:
