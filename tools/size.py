@@ -31,6 +31,8 @@ BUDGETS = {
     "kernels": 1500,
     "backend": 2500,
     "demo": 300,
+    "datasets": 50,
+    "compat": 3200,
     "(modules)": 2000,
     "keras_pullback": 4500,
     "pullback_hook": 400,

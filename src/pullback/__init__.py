@@ -35,12 +35,40 @@ from pullback.types import ArrayType
 from pullback.version import __version__
 
 if TYPE_CHECKING:
+    from pullback import compat as compat
     from pullback import datasets, testing
+    from pullback import keras as keras
 
 
 #: Submodules that are imported when they are first used.
-_LAZY = frozenset({"datasets", "testing"})
+_LAZY = frozenset({"compat", "datasets", "keras", "testing"})
 
+#: What to use for names of TensorFlow that are not here.
+_INSTEAD = {
+    "Session": "pullback.compat.v1.Session",
+    "cast": "pullback.astype",
+    "constant": "pullback.asarray",
+    "convert_to_tensor": "pullback.asarray",
+    "data": "NumPy arrays, or a Python generator, in model.fit",
+    "function": "pullback.jit",
+    "get_variable": "pullback.compat.v1.get_variable",
+    "global_variables_initializer": "pullback.compat.v1.global_variables_initializer",
+    "gradients": "pullback.compat.v1.gradients, or pullback.GradientTape",
+    "layers": "pullback.keras.layers, or pullback.compat.v1.layers",
+    "losses": "pullback.keras.losses, or pullback.compat.v1.losses",
+    "math": "the functions of pullback itself, as in pullback.log",
+    "one_hot": "pullback.nn.one_hot",
+    "placeholder": "pullback.compat.v1.placeholder",
+    "random_normal": "pullback.random.normal, or pullback.compat.v1.random_normal",
+    "reduce_max": "pullback.max",
+    "reduce_mean": "pullback.mean",
+    "reduce_min": "pullback.min",
+    "reduce_sum": "pullback.sum",
+    "sigmoid": "pullback.nn.sigmoid",
+    "train": "pullback.keras.optimizers, or pullback.compat.v1.train",
+}
+
+# Without "compat" and "keras": `import *` must not choose a backend for Keras.
 __all__ = [
     "Array",
     "ArrayType",
@@ -85,7 +113,11 @@ __all__ += _ops.__all__
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"pullback.{name}")
-    raise AttributeError(f"module 'pullback' has no attribute {name!r}")
+    message = f"module 'pullback' has no attribute {name!r}"
+    if name in _INSTEAD:
+        # Without `name`, so that Python does not add what looks like it.
+        raise AttributeError(f"{message}: use {_INSTEAD[name]}")
+    raise AttributeError(message)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Data sets that ship inside the package. Needs no network.
+"""10,000 of the 70,000 digits of MNIST, a file of the package.
 
 Imports NumPy alone. Start at ``mnist10k``.
 """
@@ -25,7 +25,8 @@ def mnist10k() -> tuple[tuple[NDArray, NDArray], tuple[NDArray, NDArray]]:
         each call makes new ones.
 
     Cost: reads 1.6 MB once a process.
-    Source: the MNIST database; ``pullback/data/NOTICE.md`` has the licence.
+    Source: the MNIST database, of which these are 10,000 of 70,000 digits;
+    ``pullback/data/NOTICE.md`` has the licence.
 
     Example:
         >>> (x_train, y_train), (x_test, y_test) = mnist10k()

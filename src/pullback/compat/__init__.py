@@ -1,0 +1,6 @@
+"""Interfaces of older frameworks on this engine: ``v1``, TensorFlow 1's static graphs.
+
+Imports everything below ``demo``; nothing imports it but user code.
+"""
+
+from pullback.compat import v1 as v1
