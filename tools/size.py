@@ -33,7 +33,7 @@ BUDGETS = {
     "demo": 300,
     "datasets": 50,
     "compat": 3200,
-    "export": 1800,
+    "export": 1900,
     "(modules)": 2000,
     "keras_pullback": 4500,
     "pullback_hook": 400,

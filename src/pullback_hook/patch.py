@@ -9,11 +9,12 @@ Start reading at ``plan``.
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, wraps
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -38,6 +39,12 @@ SOURCES: Final = {
     "keras.src.models.model": "trainer.Trainer",
     "keras.src.optimizers.optimizer": "optimizer.BackendOptimizer",
     "keras.src.export.saved_model": "export.SavedModelExportArchive",
+}
+
+#: Functions of Keras that give way to ours: Keras chooses the backend inside them.
+FUNCTIONS: Final = {
+    "keras.src.export.onnx": "export.export_onnx",
+    "keras.src.export.openvino": "export.export_openvino",
 }
 
 Find = Callable[[str, Sequence[str] | None, ModuleType | None], ModuleSpec]
@@ -65,6 +72,7 @@ def plan() -> dict[str, Find]:
         return {}  # takes any package keras_<name>
     check_version(_version(source))
     loaders = {name: partial(_find, BranchLoader) for name in SOURCES if _is_served(name)}
+    loaders.update({name: partial(_find, ReplacingLoader) for name in FUNCTIONS})
     return {**loaders, "keras.src.utils.backend_utils": partial(_find, DynamicLoader)}
 
 
@@ -150,6 +158,15 @@ class DynamicLoader(SourceFileLoader):
         """Run the module, then teach its class one more name."""
         super().exec_module(module)
         extend_dynamic_backend(module)
+
+
+class ReplacingLoader(SourceFileLoader):
+    """Loads a module with a function that gives way to ours."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module, then put our function in the place of its own."""
+        super().exec_module(module)
+        replace_function(module, FUNCTIONS[module.__name__])
 
 
 class AllowingLoader(SourceFileLoader):
@@ -250,6 +267,28 @@ def with_allowed_name(source: bytes | str) -> ast.Module:
 def _assigns(node: ast.stmt, name: str) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     return any(isinstance(target, ast.Name) and target.id == name for target in targets)
+
+
+def replace_function(module: ModuleType, source: str) -> None:
+    """Put a function of the backend, imported when it is called, in the place of one of Keras's.
+
+    Args:
+        module: The module of Keras, run.
+        source: Our module and the function's name, a value of ``FUNCTIONS``.
+
+    Raises:
+        KerasHookError: the module has no such function.
+    """
+    place, _, name = source.partition(".")
+    stock = getattr(module, name, None)
+    if not callable(stock):
+        raise KerasHookError(f"{module.__name__} has no function {name}. {_HOW}")
+
+    @wraps(stock)
+    def ours(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(f"{_PACKAGE}.{place}"), name)(*args, **kwargs)
+
+    setattr(module, name, ours)
 
 
 def extend_dynamic_backend(module: ModuleType) -> None:

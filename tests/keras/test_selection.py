@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -316,6 +317,23 @@ def test_dynamic_backend_serves_this_backend() -> None:
         _ = backend.no_such_name
     with pytest.raises(ValueError, match="Available backends"):
         backend.set_backend("nonsense")
+
+
+@pytest.mark.parametrize("name", ["export_onnx", "export_openvino"])
+def test_exports_are_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras.src import export
+
+    calls: list[Any] = []
+    monkeypatch.setattr(f"keras_pullback.src.export.{name}", lambda *a, **k: calls.append((a, k)))
+
+    getattr(export, name)("model", "path", verbose=False)
+
+    assert calls == [(("model", "path"), {"verbose": False})]
+
+
+def test_a_module_without_the_function_is_an_error() -> None:
+    with pytest.raises(patch.KerasHookError, match="m has no function export_onnx"):
+        patch.replace_function(ModuleType("m"), "export.export_onnx")
 
 
 def test_changed_modules_keep_their_lines() -> None:

@@ -28,6 +28,7 @@ from keras_pullback.src.ops.nn_windows import (
     split_strides,
     window,
 )
+from pullback.export.operators import Convolution, TransposedConvolution, operator
 
 __all__ = ["conv", "conv_transpose", "depthwise_conv", "separable_conv"]
 
@@ -62,14 +63,22 @@ def _wide(x: Any) -> Any:
     return cast(x, "float32") if x.dtype in (pb.float16, pb.bfloat16) else x
 
 
-def _padded(x: Any, axes: Sequence[Axis], padding: Any) -> tuple[Any, list[int]]:
+def _widths(x: Any, axes: Sequence[Axis], padding: Any) -> tuple[tuple[int, int], ...]:
+    """Zeros to add before and after each axis."""
+    if not isinstance(padding, str):
+        return tuple((int(before), int(after)) for before, after in padding)
+    if padding.lower() not in ("valid", "same"):
+        raise ValueError(f"Invalid padding '{padding}', must be 'same' or 'valid'.")
+    return tuple(same_padding(axes, x.shape)) if _is_same(padding) else ((0, 0),) * len(axes)
+
+
+def _is_same(padding: Any) -> bool:
+    return isinstance(padding, str) and padding.lower() == "same"
+
+
+def _padded(x: Any, axes: Sequence[Axis], widths: Any) -> tuple[Any, list[int]]:
     """The padded input, and the number of windows along each axis."""
-    if isinstance(padding, str):
-        if padding.lower() not in ("valid", "same"):
-            raise ValueError(f"Invalid padding '{padding}', must be 'same' or 'valid'.")
-        same = padding.lower() == "same"
-        padding = same_padding(axes, x.shape) if same else [(0, 0)] * len(axes)
-    lengths = [x.shape[a.place] + sum(p) for a, p in zip(axes, padding, strict=True)]
+    lengths = [x.shape[a.place] + sum(p) for a, p in zip(axes, widths, strict=True)]
     counts = [a.count(n) for a, n in zip(axes, lengths, strict=True)]
     if 0 in counts and x.size:
         raise ValueError(
@@ -78,7 +87,7 @@ def _padded(x: Any, axes: Sequence[Axis], padding: Any) -> tuple[Any, list[int]]
             f"Received lengths {lengths} after padding, for kernels that reach over "
             f"{[a.reach for a in axes]}."
         )
-    return pad_axes(x, axes, padding), counts
+    return pad_axes(x, axes, widths), counts
 
 
 def _joined(sizes: Sequence[int], channels: int) -> int:
@@ -126,11 +135,26 @@ def _product(patch: Any, matrix: Any, groups: int) -> Any:
 def _convolve(
     inputs: Any, kernel: Any, strides: Any, padding: Any, data_format: str, dilation_rate: Any
 ) -> Any:
+    channels_last = data_format == "channels_last"
+    axes = axes_of(1 if channels_last else 2, kernel.shape[:-2], strides, dilation_rate)
+    what = Convolution(
+        strides=tuple(a.stride for a in axes),
+        dilations=tuple(a.dilation for a in axes),
+        widths=_widths(inputs, axes, padding),
+        is_same=_is_same(padding),
+        channels_last=channels_last,
+    )
+    return operator(what, lambda x, k: _composed(what, x, k), inputs, kernel)
+
+
+def _composed(what: Convolution, inputs: Any, kernel: Any) -> Any:
+    """The convolution, made of slices and products."""
     dtype = kernel.dtype
+    data_format = "channels_last" if what.channels_last else "channels_first"
     x, kernel = _wide(_channels_last(inputs, data_format)), _wide(kernel)
-    axes = axes_of(1, kernel.shape[:-2], strides, dilation_rate)
+    axes = axes_of(1, kernel.shape[:-2], what.strides, what.dilations)
     groups = x.shape[-1] // kernel.shape[-2]
-    padded, counts = _padded(x, axes, padding)
+    padded, counts = _padded(x, axes, what.widths)
     return cast(
         _formatted(_sum_of_products(padded, kernel, axes, counts, groups), data_format), dtype
     )
@@ -198,18 +222,36 @@ def conv_transpose(
     """The transposition of ``conv``, ``kernel`` of shape ``(*sizes, filters, channels)``."""
     inputs, kernel, data_format = _operands(inputs, kernel, data_format)
     _check_channels(inputs, kernel.shape[-1], data_format)
-    dtype = kernel.dtype
-    x, kernel = _wide(_channels_last(inputs, data_format)), _wide(kernel)
-    axes = axes_of(1, kernel.shape[:-2], strides, dilation_rate)
+    channels_last = data_format == "channels_last"
+    spatial = inputs.shape[1:-1] if channels_last else inputs.shape[2:]
     pads = compute_conv_transpose_padding_args_for_jax(
-        input_shape=x.shape,
+        input_shape=(inputs.shape[0], *spatial, kernel.shape[-1]),
         kernel_shape=kernel.shape,
         strides=strides,
         padding=padding,
         output_padding=output_padding,
         dilation_rate=dilation_rate,
     )
+    axes = axes_of(1, kernel.shape[:-2], strides, dilation_rate)
+    what = TransposedConvolution(
+        strides=tuple(a.stride for a in axes),
+        dilations=tuple(a.dilation for a in axes),
+        # Keras counts the zeros around a dilated input; this is what they leave of the whole
+        # result.
+        widths=tuple(
+            (p - a.reach + 1, q - a.reach + 1) for a, (p, q) in zip(axes, pads, strict=True)
+        ),
+        channels_last=channels_last,
+    )
+    return operator(what, lambda x, k: _transposed(what, x, k), inputs, kernel)
 
+
+def _transposed(what: TransposedConvolution, inputs: Any, kernel: Any) -> Any:
+    """The transposed convolution, made of products, moved and added."""
+    dtype = kernel.dtype
+    data_format = "channels_last" if what.channels_last else "channels_first"
+    x, kernel = _wide(_channels_last(inputs, data_format)), _wide(kernel)
+    axes = axes_of(1, kernel.shape[:-2], what.strides, what.dilations)
     n = len(axes)
     total = None
     for place, block in kernel_blocks(kernel, axes).items():
@@ -217,12 +259,10 @@ def conv_transpose(
         total = part if total is None else total + part
     # Blocks, places in a block, filters; the last block may reach beyond the result.
     full = interleaved(total, axes, range(n + 1, 2 * n + 1))
-    # Keras counts the zeros around a dilated input; this is what they leave of the whole result.
     widths = []
-    for axis, (before, after) in zip(axes, pads, strict=True):
+    for axis, (before, after) in zip(axes, what.widths, strict=True):
         whole = (x.shape[axis.place] - 1) * axis.stride + axis.reach
-        after += whole - full.shape[axis.place]
-        widths.append((before - axis.reach + 1, after - axis.reach + 1))
+        widths.append((before, after + whole - full.shape[axis.place]))
     return cast(_formatted(pad_axes(full, axes, widths), data_format), dtype)
 
 

@@ -24,6 +24,7 @@ from keras_pullback.src.ops.nn_windows import (
     split_strides,
     window,
 )
+from pullback.export.operators import Pooling, operator
 
 __all__ = ["adaptive_average_pool", "adaptive_max_pool", "average_pool", "max_pool"]
 
@@ -43,17 +44,28 @@ def _lowest(dtype: Any) -> Any:
     return False if dtype == pb.bool else int(pb.iinfo(dtype).min)
 
 
-def _pooling_axes(
-    inputs: Any, pool_size: Any, strides: Any, padding: str, data_format: str | None
-) -> tuple[tuple[Axis, ...], list[tuple[int, int]]]:
-    """The spatial axes, and the padding of each."""
+def _pooling(
+    kind: str, x: Any, pool_size: Any, strides: Any, padding: str, data_format: str | None
+) -> Pooling:
+    """What is computed, with numbers for each spatial axis."""
     if padding.lower() not in ("same", "valid"):
         raise ValueError(f"Invalid padding '{padding}', must be 'same' or 'valid'.")
-    first = 1 if config.standardize_data_format(data_format) == "channels_last" else 2
-    sizes = per_axis(pool_size, inputs.ndim - 2)
-    axes = axes_of(first, sizes, sizes if strides is None else strides)
-    same = padding.lower() == "same"
-    return axes, same_padding(axes, inputs.shape) if same else [(0, 0)] * len(axes)
+    channels_last = config.standardize_data_format(data_format) == "channels_last"
+    sizes = per_axis(pool_size, x.ndim - 2)
+    axes = axes_of(1 if channels_last else 2, sizes, sizes if strides is None else strides)
+    is_same = padding.lower() == "same"
+    return Pooling(
+        kind=kind,
+        sizes=sizes,
+        strides=tuple(a.stride for a in axes),
+        widths=tuple(same_padding(axes, x.shape)) if is_same else ((0, 0),) * len(axes),
+        is_same=is_same,
+        channels_last=channels_last,
+    )
+
+
+def _axes(what: Pooling) -> tuple[Axis, ...]:
+    return axes_of(1 if what.channels_last else 2, what.sizes, what.strides)
 
 
 def _pool(
@@ -80,8 +92,12 @@ def max_pool(
 ) -> Any:
     """The largest element of each window."""
     x = convert_to_tensor(inputs)
-    axes, widths = _pooling_axes(x, pool_size, strides, padding, data_format)
-    return _pool(x, axes, widths, _lowest(x.dtype), _later)
+    what = _pooling("max", x, pool_size, strides, padding, data_format)
+    return operator(what, lambda x: _largest(what, x), x)
+
+
+def _largest(what: Pooling, x: Any) -> Any:
+    return _pool(x, _axes(what), what.widths, _lowest(x.dtype), _later)
 
 
 def average_pool(
@@ -93,7 +109,13 @@ def average_pool(
 ) -> Any:
     """The mean of each window; padding does not count."""
     x = convert_to_tensor(inputs)
-    axes, widths = _pooling_axes(x, pool_size, strides, padding, data_format)
+    what = _pooling("average", x, pool_size, strides, padding, data_format)
+    return operator(what, lambda x: _mean(what, x), x)
+
+
+def _mean(what: Pooling, x: Any) -> Any:
+    axes = _axes(what)
+    widths: Any = what.widths
     total = _pool(x, axes, widths, 0, _add)
     if not any(map(any, widths)):
         return total / math.prod(a.size for a in axes)
