@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from keras_pullback.src import trainer as trainer_module
+from keras_pullback.src import hooks
 
 
 @pytest.fixture(autouse=True)
@@ -250,12 +250,12 @@ def test_epochs_are_native_where_no_callback_needs_batches():
     checkpoint = keras.callbacks.CallbackList(
         [keras.callbacks.ModelCheckpoint("model.keras")], model=model
     )
-    assert trainer_module._hooks_are_default(plain, "train")
-    assert trainer_module._hooks_are_default(checkpoint, "train")
+    assert not hooks.needs_each_batch(plain, "train")
+    assert not hooks.needs_each_batch(checkpoint, "train")
     users = keras.callbacks.CallbackList([EveryBatch()], model=model)
-    assert not trainer_module._hooks_are_default(users, "train")
+    assert hooks.needs_each_batch(users, "train")
     frequent = keras.callbacks.CallbackList([Kept("model.keras", save_freq=3)], model=model)
-    assert not trainer_module._hooks_are_default(frequent, "train")
+    assert hooks.needs_each_batch(frequent, "train")
 
 
 def test_dropout_draws_new_numbers_each_step():

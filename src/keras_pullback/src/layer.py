@@ -1,7 +1,61 @@
-"""The mixin of every Keras layer: nothing is needed here."""
+"""The mixin of every Keras layer, which counts how often a layer was changed.
+
+Imports nothing; ``model_calls`` reads the count.
+"""
 
 from __future__ import annotations
+
+from typing import Any
+
+#: Under this name a layer's ``__dict__`` has how often its attributes were changed.
+CHANGES = "_pullback_changes"
+
+_MISSING = object()
+
+#: Attributes that training sets and no call of a layer reads; ``_trainable`` is looked at anew.
+NOT_OF_CALLS = frozenset(
+    {
+        "_called",
+        "_compile_config",
+        "_compile_loss",
+        "_compile_metrics",
+        "_compiled_trainable_state",
+        "_compute_loss_has_training_arg",
+        "_eval_epoch_iterator",
+        "_initial_epoch",
+        "_jit_compile",
+        "_label_ranges",
+        "_lock",
+        "_loss_tracker",
+        "_run_eagerly",
+        "_test_loops",
+        "_train_loops",
+        "_trainable",
+        "compiled",
+        "history",
+        "loss",
+        "optimizer",
+        "predict_function",
+        "steps_per_execution",
+        "stop_evaluating",
+        "stop_predicting",
+        "stop_training",
+        "test_function",
+        "train_function",
+    }
+)
 
 
 class BackendLayer:
     """Base of Keras's ``Layer`` with this backend."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = self.__dict__
+        if (
+            known.get(name, _MISSING) is not value
+            and name not in NOT_OF_CALLS
+            # What a property's setter changes comes here under a name of its own.
+            and (name in known or not isinstance(getattr(type(self), name, None), property))
+        ):
+            known[CHANGES] = known.get(CHANGES, 0) + 1
+        super().__setattr__(name, value)

@@ -1,21 +1,19 @@
 """Compiled steps and loops of steps: what ``fit``, ``evaluate`` and ``predict`` run.
 
-Imports ``pullback``; ``trainer`` alone uses it. Start at ``Loop``.
+Imports ``arrays``; ``trainer`` alone uses it. Start at ``Loop``.
 """
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from keras.src import tree
-from keras.src.trainers.data_adapters import array_slicing
-from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 import pullback as pb
+from keras_pullback.src.arrays import ArrayData, Epoch, Pace
 from pullback.errors import TracerArrayError, TracerBoolError, TracerIntegerError
 
 #: What tells that a step needs values while it is traced: it cannot be compiled, but it can run.
@@ -61,113 +59,191 @@ class Loop:
     Args:
         function: The step; what it returns is not used.
         result: Computes the logs after the last step of a call, outside the loop.
+        loss: Computes the loss that the logs would have, after any step.
+        structure: Tree whose leaves are the numbers ``0`` to ``k - 1``; None stands for no array.
+
+    The arrays, of ``structure``, are passed one by one: such calls are the quickest.
     """
 
-    def __init__(self, function: Callable[[Any], Any], result: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        result: Callable[[], Any],
+        loss: Callable[[], Any],
+        structure: Any,
+    ) -> None:
         self._function = function
         self._result = result
+        self._loss = loss
+        self._structure = structure
         self._compiled = pb.jit(self._run)
+        self._guarded = pb.jit(self._run_while_finite)
         self._step = pb.jit(self._single)
 
-    def __call__(self, data: Any, rows: Any, start: int, stop: int) -> Any:
+    def __call__(self, leaves: Sequence[Any], rows: Any, start: int, stop: int) -> Any:
         """Run steps ``start`` to ``stop - 1``; return the logs after the last.
 
         Args:
-            data: Tree of arrays ``[n, ...]``.
+            leaves: Arrays ``[n, ...]``.
             rows: Integers ``[steps, batch]``: which rows each step takes.
             start: The first step.
             stop: The step after the last.
         """
-        return self._compiled(data, rows, np.int32(start), np.int32(stop))
+        return self._compiled(rows, _scalar(start), _scalar(stop), *leaves)
 
-    def tail(self, data: Any, rows: Any) -> Any:
+    def while_finite(
+        self, leaves: Sequence[Any], rows: Any, start: int, stop: int, group: int
+    ) -> tuple[Any, int, bool]:
+        """Like a call, but end with the first group of steps after which the loss is not finite.
+
+        Args:
+            leaves: As in a call.
+            rows: As in a call.
+            start: As in a call; a group begins there.
+            stop: As in a call.
+            group: The loss is looked at after so many steps.
+
+        Returns:
+            The logs, the step after the last that was run, whether the loss is finite.
+        """
+        bounds = map(_scalar, (start, stop, group))
+        logs, end, is_finite = self._guarded(rows, *bounds, *leaves)
+        return logs, int(end), bool(is_finite)
+
+    def tail(self, leaves: Sequence[Any], rows: Any) -> Any:
         """Run one step on ``rows``, of another number than a full batch has."""
-        return self._step(data, rows)
+        return self._step(rows, *leaves)
 
-    def _run(self, data: Any, rows: Any, start: Any, stop: Any) -> Any:
+    def _run(self, rows: Any, start: Any, stop: Any, *leaves: Any) -> Any:
         def body(i: Any, _: Any) -> None:
-            self._function(_gather(data, pb.take(rows, i, axis=0)))
+            self._function(self._gather(leaves, pb.take(rows, i, axis=0)))
 
         pb.fori_loop(start, stop, body, None)
         return self._result()
 
-    def _single(self, data: Any, rows: Any) -> Any:
-        self._function(_gather(data, rows))
+    def _run_while_finite(self, rows: Any, start: Any, stop: Any, group: Any, *leaves: Any) -> Any:
+        def goes_on(state: Any) -> Any:
+            i, is_finite = state
+            return (i < stop) & (is_finite | ((i - start) % group != 0))
+
+        def body(state: Any) -> Any:
+            i, _ = state
+            self._function(self._gather(leaves, pb.take(rows, i, axis=0)))
+            return i + 1, pb.isfinite(self._loss())
+
+        end, is_finite = pb.while_loop(goes_on, body, (start, pb.asarray(True)))
+        return self._result(), end, is_finite
+
+    def _single(self, rows: Any, *leaves: Any) -> Any:
+        self._function(self._gather(leaves, rows))
         return self._result()
 
+    def _gather(self, leaves: Sequence[Any], rows: Any) -> Any:
+        def taken(i: int) -> Any:
+            return pb.take(leaves[i], rows, axis=0)
 
-def _gather(data: Any, rows: Any) -> Any:
-    return tree.map_structure(lambda x: pb.take(x, rows, axis=0), data, none_is_leaf=False)
-
-
-class ArrayData:
-    """Arrays that lie in memory, and the order in which an epoch goes through them."""
-
-    def __init__(self, adapter: ArrayDataAdapter) -> None:
-        self.batch_size = int(adapter.batch_size)
-        self._size = int(adapter._num_samples)
-        self._shuffle = adapter._shuffle
-        sliceable = array_slicing.convert_to_sliceable(adapter._inputs, target_backend="numpy")
-        self.arrays = tree.map_structure(_whole, sliceable, none_is_leaf=False)
-
-    @staticmethod
-    def accepts(adapter: Any) -> bool:
-        """Whether the data of an adapter can be gathered by a compiled loop."""
-        if type(adapter) is not ArrayDataAdapter or not adapter._num_samples:
-            return False
-        leaves = tree.flatten(adapter._inputs)
-        return all(x is None or _is_dense(x) for x in leaves)
-
-    def rows(self) -> tuple[Any, Any]:
-        """Rows of full batches ``[steps, batch]`` and of the rest, drawn as Keras draws them."""
-        order = np.arange(self._size)
-        if self._shuffle == "batch":
-            starts = range(0, self._size, self.batch_size)
-            parts = [order[i : i + self.batch_size] for i in starts]
-            order = np.concatenate([np.random.permutation(len(p)) + p[0] for p in parts])  # noqa: NPY002
-        elif self._shuffle:
-            order = np.random.permutation(self._size)  # noqa: NPY002
-        full = self._size // self.batch_size * self.batch_size
-        order = order.astype(np.int32)
-        return order[:full].reshape(-1, self.batch_size), order[full:]
+        return tree.map_structure(taken, self._structure, none_is_leaf=False)
 
 
-def _is_dense(x: Any) -> bool:
-    if type(x).__module__.partition(".")[0] in ("scipy", "tensorflow", "torch", "jax"):
-        return False
-    dtype = getattr(x, "dtype", None)
-    if dtype is None:
-        dtypes = getattr(x, "dtypes", None)
-        return dtypes is not None and all(d.kind in "biuf" for d in dtypes)
-    return getattr(dtype, "kind", "O") in "biufV" and hasattr(x, "__array__")
+class Loops:
+    """The loops of one kind of step: one for each structure of the data.
 
-
-def _whole(sliceable: Any) -> Any:
-    data = np.ascontiguousarray(sliceable.convert_to_numpy(sliceable[slice(None)]))
-    return pb.asarray(data)
-
-
-def chunks(
-    steps: int, seconds: float, run: Callable[[int, int], Any]
-) -> Iterator[tuple[int, int, Any]]:
-    """Cut ``steps`` into calls of about ``seconds`` each; yield begin, end and the logs.
-
-    The first call has one step and may compile; then the number doubles until a call takes long
-    enough to tell how many fit.
+    Args:
+        function: As of ``Loop``.
+        result: As of ``Loop``.
+        loss: As of ``Loop``.
     """
-    begin, count = 0, 1
-    while begin < steps:
-        end = min(begin + count, steps)
-        started = time.perf_counter()
-        logs = run(begin, end)
-        spent = time.perf_counter() - started
-        yield begin, end, logs
-        if begin > 0 or count > 1:
-            fitting = int(count * seconds / max(spent, 1e-9))
-            count = max(1, min(fitting, 8 * count))
-        else:
-            count = 8
-        begin = end
+
+    def __init__(
+        self, function: Callable[[Any], Any], result: Callable[[], Any], loss: Callable[[], Any]
+    ) -> None:
+        self._parts = function, result, loss
+        self._known: dict[str, Loop] = {}
+
+    def over(self, structure: Any) -> Loop:
+        """The loop over data of a structure; the same loop each time."""
+        key = str(structure)
+        if key not in self._known:
+            self._known[key] = Loop(*self._parts, structure)
+        return self._known[key]
+
+
+def _scalar(number: int) -> Any:
+    return np.array(number, np.int32)
+
+
+class NativeEpochs:
+    """Runs epochs over arrays: each is cut into native calls, which the hooks of batches enclose.
+
+    Args:
+        loop: The steps.
+        data: The arrays and the order of their rows.
+        seconds: How long a call lasts. None: each call is one step, or one group of as many as
+            Keras's ``steps_per_execution`` says.
+        stops_on_nan: Whether a call ends where the loss is not finite any more.
+
+    Attributes:
+        has_run: Whether any step was run.
+    """
+
+    def __init__(
+        self, loop: Loop, data: ArrayData, seconds: float | None, stops_on_nan: bool
+    ) -> None:
+        self._loop = loop
+        self._data = data
+        self._pace = Pace(seconds, data.steps_per_call)
+        self._stops_on_nan = stops_on_nan
+        self.has_run = False
+
+    def run(
+        self,
+        begin_hook: Callable[[int], Any],
+        end_hook: Callable[[int, Any], Any],
+        is_stopped: Callable[[], bool],
+    ) -> tuple[Any, bool]:
+        """Run an epoch, or as much of it as there is before somebody stops it.
+
+        Args:
+            begin_hook: Takes the number of the first step of a call, before it.
+            end_hook: Takes the number of the last step of a call, and the logs, after it.
+            is_stopped: Asked after each call.
+
+        Returns:
+            The last logs, and whether the data ran out before the epoch had all its steps.
+        """
+        epoch, group = self._data.next_epoch(), self._data.steps_per_call
+        begin = 0
+        logs: Any = {}
+        while begin < epoch.steps:
+            end = self._pace.end_of_call(begin, epoch.steps)
+            begin_hook(begin)
+            logs, end = self._call(epoch, begin, end)
+            self.has_run = True
+            # Keras numbers a last group of fewer steps as if it were whole.
+            end_hook(-(-end // group) * group - 1, logs)
+            self._pace.note_call(end - begin)
+            if is_stopped():
+                return logs, False
+            begin = end
+        return logs, epoch.runs_out
+
+    def _call(self, epoch: Epoch, begin: int, end: int) -> tuple[Any, int]:
+        """Run steps ``begin`` to ``end - 1`` of an epoch; return the logs and where it ended."""
+        leaves, first, group = self._data.leaves, epoch.first, self._data.steps_per_call
+        full = min(end, epoch.full_steps)
+        logs: Any = {}
+        if begin < full and self._stops_on_nan:
+            logs, last, is_finite = self._loop.while_finite(
+                leaves, epoch.rows, first + begin, first + full, group
+            )
+            done = last - first
+            if not is_finite and (done < full or done % group == 0):
+                return logs, done
+        elif begin < full:
+            logs = self._loop(leaves, epoch.rows, first + begin, first + full)
+        if end > full:
+            logs = self._loop.tail(leaves, epoch.rest)
+        return logs, end
 
 
 def concatenate(outputs: Sequence[Any]) -> Any:

@@ -1,7 +1,8 @@
 """Keras's ``Trainer``: epochs over arrays as native loops, everything else step by step.
 
-Imports ``steps``. A training step is the ordinary Python of ``train_step``, traced with every
-variable bound to the program that is compiled; start at ``Trainer.fit``.
+Imports ``arrays``, ``checks``, ``hooks`` and ``steps``. A training step is the ordinary Python of
+``train_step``, traced with every variable bound to the program that is compiled; start at
+``Trainer.fit``.
 """
 
 from __future__ import annotations
@@ -20,11 +21,21 @@ from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
 from keras.src.trainers.epoch_iterator import EpochIterator
 from keras.src.utils import traceback_utils
-from keras.src.utils.python_utils import is_default, pythonify_logs
+from keras.src.utils.python_utils import pythonify_logs
 
 import pullback as pb
+from keras_pullback.src.arrays import ArrayData, Batches
+from keras_pullback.src.checks import (
+    LabelRange,
+    check_data,
+    check_sizes,
+    explained_loss,
+    label_ranges,
+)
+from keras_pullback.src.hooks import needs_each_batch, stops_on_nan
+from keras_pullback.src.model_calls import ModelCalls
 from keras_pullback.src.ops.core import convert_to_numpy, convert_to_tensor
-from keras_pullback.src.steps import NEEDS_VALUES, ArrayData, Loop, Step, chunks, concatenate
+from keras_pullback.src.steps import NEEDS_VALUES, Loops, NativeEpochs, Step, concatenate
 
 #: How long a native call may take: the progress bar moves and Ctrl-C is heard between calls.
 _CHUNK_S = {True: 0.05, False: 0.5}
@@ -39,8 +50,21 @@ class Trainer(base_trainer.Trainer):
         self.test_function: Any = None
         self.predict_function: Any = None
         self._eval_epoch_iterator: Any = None
-        self._train_loop: Loop | None = None
-        self._test_loop: Loop | None = None
+        self._train_loops: Loops | None = None
+        self._test_loops: Loops | None = None
+        #: What the labels may be, known once the loss was traced.
+        self._label_ranges: tuple[LabelRange, ...] = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The outputs for inputs; from the second call on compiled, see ``ModelCalls``."""
+        if len(args) == 1 and (not kwargs or (len(kwargs) == 1 and "training" in kwargs)):
+            calls = self.__dict__.get("_model_calls")
+            if calls is None:
+                calls = self.__dict__["_model_calls"] = ModelCalls()
+            outputs = calls.run(self, super().__call__, args[0], kwargs.get("training"))
+            if outputs is not NotImplemented:
+                return outputs
+        return super().__call__(*args, **kwargs)
 
     # Steps, which users override
 
@@ -82,6 +106,34 @@ class Trainer(base_trainer.Trainer):
         x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
         return self._forward(x, False)
 
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The loss of a batch; see ``keras.Model.compute_loss``."""
+        with explained_loss(y, y_pred):
+            loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        ranges = label_ranges(self._compile_loss, getattr(self, "output_names", None), y, y_pred)
+        if ranges != self._label_ranges:
+            self._label_ranges = ranges
+        return loss
+
+    def _check_labels(self, kind: str, data: Any, whole: str) -> None:
+        """Labels are in range, where the user's own code does not come between data and loss."""
+        is_own = self._is_own(f"{kind}_step") and self._is_own("compute_loss")
+        if self._label_ranges and is_own:
+            _, y, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
+            for labels in self._label_ranges:
+                labels.check(y, whole)
+
+    def _is_own(self, name: str) -> bool:
+        """Whether a method is the one that is defined here or in Keras."""
+        return getattr(type(self), name) is getattr(Trainer, name)
+
     # Compiled steps
 
     def _runs_eagerly(self) -> bool:
@@ -90,14 +142,14 @@ class Trainer(base_trainer.Trainer):
     def make_train_function(self, force: bool = False) -> None:
         """Set ``train_function``, which runs a list of batches and returns the last logs."""
         if self.train_function is None or force:
-            self.train_function = _over_batches(Step(self.train_step, self._runs_eagerly()))
-            self._train_loop = self._make_loop(self.train_step, "train_step")
+            self.train_function = self._over_batches("train")
+            self._train_loops = self._make_loops("train")
 
     def make_test_function(self, force: bool = False) -> None:
         """Set ``test_function``, which runs a list of batches and returns the last logs."""
         if self.test_function is None or force:
-            self.test_function = _over_batches(Step(self.test_step, self._runs_eagerly()))
-            self._test_loop = self._make_loop(self.test_step, "test_step")
+            self.test_function = self._over_batches("test")
+            self._test_loops = self._make_loops("test")
 
     def make_predict_function(self, force: bool = False) -> None:
         """Set ``predict_function``, which returns the outputs for a list of batches."""
@@ -111,14 +163,25 @@ class Trainer(base_trainer.Trainer):
 
         self.predict_function = predict
 
-    def _make_loop(self, step: Callable[[Any], Any], name: str) -> Loop | None:
-        """The loop of steps over arrays; None where a step's own logs are asked for."""
-        cls = type(self)
-        is_own = getattr(cls, name) is getattr(Trainer, name)
-        has_results = cls.compute_metrics is base_trainer.Trainer.compute_metrics
-        if self._runs_eagerly() or self.steps_per_execution != 1 or not (is_own and has_results):
+    def _over_batches(self, kind: str) -> Callable[[Any], Any]:
+        """The function that runs ``train_step`` or ``test_step`` on a list of batches."""
+        step = Step(getattr(self, f"{kind}_step"), self._runs_eagerly())
+
+        def function(batches: Any) -> Any:
+            for data in batches:
+                self._check_labels(kind, data, "the batch's y")
+                logs = step(data)
+            return logs
+
+        return function
+
+    def _make_loops(self, kind: str) -> Loops | None:
+        """The loops of steps over arrays; None where a step's own logs are asked for."""
+        is_own = self._is_own(f"{kind}_step") and self._is_own("compute_metrics")
+        if self._runs_eagerly() or not is_own:
             return None
-        return Loop(step, self.get_metrics_result)
+        step = getattr(self, f"{kind}_step")
+        return Loops(step, self.get_metrics_result, lambda: self._loss_tracker.result())
 
     # Epochs
 
@@ -132,7 +195,7 @@ class Trainer(base_trainer.Trainer):
         shuffle: Any = False,
         class_weight: Any = None,
     ) -> EpochIterator:
-        return EpochIterator(
+        return Batches(
             x=x,
             y=y,
             sample_weight=sample_weight,
@@ -148,57 +211,57 @@ class Trainer(base_trainer.Trainer):
         with iterator.catch_stop_iteration():
             yield from iterator
 
+    def _native(
+        self, kind: str, iterator: EpochIterator, callbacks: Any, verbose: Any
+    ) -> NativeEpochs | None:
+        """What runs epochs over arrays in native calls; None where that can't be done."""
+        loops = getattr(self, f"_{kind}_loops")
+        if loops is None or not ArrayData.accepts(iterator.data_adapter):
+            return None
+        arrays = getattr(iterator, "_pullback_arrays", None)
+        if arrays is None:
+            arrays = iterator._pullback_arrays = ArrayData(iterator)
+            self._check_labels(kind, arrays.arrays, "y")
+        arrays.restart()
+        seconds = None if needs_each_batch(callbacks, kind) else _CHUNK_S[_shows_bar(verbose)]
+        return NativeEpochs(
+            loops.over(arrays.structure), arrays, seconds, stops_on_nan(callbacks, kind)
+        )
+
     def _run_epoch(
-        self,
-        kind: str,
-        iterator: EpochIterator,
-        arrays: ArrayData | None,
-        callbacks: Any,
-        verbose: bool,
+        self, kind: str, iterator: EpochIterator, native: NativeEpochs | None, callbacks: Any
     ) -> Any:
         """Run an epoch of ``kind`` ``"train"`` or ``"test"``; return the last logs."""
         begin_hook = getattr(callbacks, f"on_{kind}_batch_begin")
         end_hook = getattr(callbacks, f"on_{kind}_batch_end")
-        loop = getattr(self, f"_{kind}_loop")
         stop = "stop_training" if kind == "train" else "stop_evaluating"
         logs: Any = {}
-        if arrays is not None and loop is not None and _hooks_are_default(callbacks, kind):
-            has_run = False
+        is_begun = False
+        if native is not None and getattr(self, f"_{kind}_loops") is not None:
+            numbers = np.random.get_state()  # noqa: NPY002 # what Keras draws the order of rows from
             try:
-                for begin, end, logs in self._native_steps(loop, arrays, verbose):
-                    has_run = True
-                    begin_hook(begin)
-                    end_hook(end - 1, logs)
-                    if getattr(self, stop):
-                        break
+                logs, runs_out = native.run(begin_hook, end_hook, lambda: getattr(self, stop))
+                if runs_out:
+                    iterator._interrupted_warning()
                 return logs
             except NEEDS_VALUES:
-                if has_run:  # steps would be done twice
+                if native.has_run:  # steps would be done twice
                     raise
                 # While the loop was traced nothing was changed; step by step the error is a
                 # warning that names what cannot be compiled.
-                setattr(self, f"_{kind}_loop", None)
+                np.random.set_state(numbers)  # noqa: NPY002
+                setattr(self, f"_{kind}_loops", None)
+                is_begun = True
         function = getattr(self, f"{kind}_function")
         for begin_step, end_step, batches in self._batches(iterator):
-            begin_hook(begin_step)
+            if not is_begun:
+                begin_hook(begin_step)
+            is_begun = False
             logs = function(batches)
             end_hook(end_step, logs)
             if getattr(self, stop):
                 break
         return logs
-
-    def _native_steps(
-        self, loop: Loop, arrays: ArrayData, verbose: bool
-    ) -> Iterator[tuple[int, int, Any]]:
-        rows, rest = arrays.rows()
-        steps = len(rows)
-
-        def run(begin: int, end: int) -> Any:
-            return loop(arrays.arrays, rows, begin, end)
-
-        yield from chunks(steps, _CHUNK_S[verbose], run)
-        if len(rest):
-            yield steps, steps + 1, loop.tail(arrays.arrays, rest)
 
     @traceback_utils.filter_traceback
     def fit(
@@ -222,6 +285,12 @@ class Trainer(base_trainer.Trainer):
     ) -> Any:
         """Train the model; see ``keras.Model.fit``."""
         self._assert_compile_called("fit")
+        check_sizes(
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            validation_batch_size=validation_batch_size,
+            validation_steps=validation_steps,
+        )
         epochs = _capped(epochs)
         self._eval_epoch_iterator = None
         if validation_split and validation_data is None:
@@ -231,18 +300,18 @@ class Trainer(base_trainer.Trainer):
         iterator = self._iterator(
             x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
         )
-        self._symbolic_build(iterator=iterator)
-        iterator.reset()
+        check_data(iterator, "fit", self._needs_labels("train"))
+        self._build_on_first_batch(iterator)
         callbacks = self._callback_list(callbacks, verbose, epochs, iterator, add_history=True)
         self.stop_training = False
         self.make_train_function()
-        arrays = _array_data(iterator, steps_per_epoch)
         callbacks.on_train_begin()
+        native = self._native("train", iterator, callbacks, verbose)
         training_logs = None
         for epoch in range(self._initial_epoch or initial_epoch, epochs):
             self.reset_metrics()
             callbacks.on_epoch_begin(epoch)
-            logs = self._run_epoch("train", iterator, arrays, callbacks, _shows_bar(verbose))
+            logs = self._run_epoch("train", iterator, native, callbacks)
             epoch_logs = dict(pythonify_logs(self._get_metrics_result_or_logs(logs)))
             if validation_data is not None and self._should_eval(epoch, validation_freq):
                 val_logs = self._validate(
@@ -302,16 +371,17 @@ class Trainer(base_trainer.Trainer):
         if use_cached:
             iterator = self._eval_epoch_iterator
         else:
+            check_sizes(batch_size=batch_size, steps=steps)
             iterator = self._iterator(x, y, sample_weight, batch_size, steps)
-        self._symbolic_build(iterator=iterator)
-        iterator.reset()
+        check_data(iterator, "evaluate", self._needs_labels("test"))
+        self._build_on_first_batch(iterator)
         callbacks = self._callback_list(callbacks, verbose, 1, iterator)
         self.make_test_function()
         self.stop_evaluating = False
         callbacks.on_test_begin()
         self.reset_metrics()
-        arrays = _array_data(iterator, steps)
-        logs = self._run_epoch("test", iterator, arrays, callbacks, _shows_bar(verbose))
+        native = self._native("test", iterator, callbacks, verbose)
+        logs = self._run_epoch("test", iterator, native, callbacks)
         logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
         callbacks.on_test_end(logs)
         return logs if return_dict else self._flatten_metrics_in_order(logs)
@@ -326,7 +396,9 @@ class Trainer(base_trainer.Trainer):
         callbacks: Any = None,
     ) -> Any:
         """The model's outputs for ``x`` as NumPy arrays; see ``keras.Model.predict``."""
+        check_sizes(batch_size=batch_size, steps=steps)
         iterator = self._iterator(x, batch_size=batch_size, steps=steps)
+        check_data(iterator, "predict")
         if not self._is_built():
             for _, _, batches in self._batches(iterator):
                 self._build_on(batches[0])
@@ -390,6 +462,17 @@ class Trainer(base_trainer.Trainer):
         self.make_predict_function()
         return self.predict_function([batch])
 
+    def _build_on_first_batch(self, iterator: EpochIterator) -> None:
+        """Create all variables; where that takes a batch, take one and no whole group."""
+        group, iterator.steps_per_execution = iterator.steps_per_execution, 1
+        self._symbolic_build(iterator=iterator)
+        iterator.steps_per_execution = group
+        iterator.reset()
+
+    def _needs_labels(self, kind: str) -> bool:
+        is_own = self._is_own(f"{kind}_step") and self._is_own("compute_loss")
+        return is_own and self._compile_loss is not None
+
     def _is_built(self) -> bool:
         return all(layer.built for layer in self._flatten_layers())
 
@@ -424,15 +507,6 @@ class Trainer(base_trainer.Trainer):
         )
 
 
-def _over_batches(step: Step) -> Callable[[Any], Any]:
-    def function(batches: Any) -> Any:
-        for data in batches:
-            logs = step(data)
-        return logs
-
-    return function
-
-
 def _batch_length(x: Any) -> int:
     length: int = next(part for part in tree.flatten(x) if part is not None).shape[0]
     return length
@@ -446,44 +520,8 @@ def _capped(epochs: int) -> int:
     return epochs
 
 
-def _array_data(iterator: EpochIterator, steps: int | None) -> ArrayData | None:
-    """The iterator's arrays, if whole epochs go over dense arrays that lie in memory."""
-    if steps is not None or iterator.steps_per_epoch is not None:
-        return None
-    adapter = iterator.data_adapter
-    if not ArrayData.accepts(adapter):
-        return None
-    known = getattr(iterator, "_pullback_arrays", None)
-    if known is None:
-        known = iterator._pullback_arrays = ArrayData(adapter)
-    return known
-
-
 def _shows_bar(verbose: Any) -> bool:
     return verbose in ("auto", 1, True)
-
-
-#: Callbacks of Keras that override a hook of batches and lose nothing if it is called once a chunk.
-_HARMLESS = ("History", "ProgbarLogger")
-
-
-def _hooks_are_default(callbacks: Any, kind: str) -> bool:
-    """Whether no callback asks for every batch."""
-    names = [f"on_{kind}_batch_begin", f"on_{kind}_batch_end"]
-    if kind == "train":
-        names += ["on_batch_begin", "on_batch_end"]
-    for callback in callbacks.callbacks:
-        if type(callback).__name__ in _HARMLESS and _is_keras_own(callback):
-            continue
-        if _is_keras_own(callback) and getattr(callback, "save_freq", None) == "epoch":
-            continue
-        if not all(is_default(getattr(callback, name)) for name in names):
-            return False
-    return True
-
-
-def _is_keras_own(callback: Any) -> bool:
-    return type(callback).__module__.startswith("keras.src.callbacks")
 
 
 def _host_array(x: Any) -> Any:

@@ -1,0 +1,183 @@
+"""Arrays that lie in memory: the order in which epochs go through them, and in which chunks.
+
+Imports ``pullback``; ``trainer`` uses it. Start at ``ArrayData``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras.src import tree
+from keras.src.trainers.data_adapters import array_slicing
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+from keras.src.trainers.epoch_iterator import EpochIterator
+
+import pullback as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The steps of one epoch, which are a part of a pass through the data.
+
+    Attributes:
+        rows: Integers ``[steps, batch]``: which rows each step of the pass with a full batch takes.
+        first: The step of the pass that the epoch begins with.
+        full_steps: How many steps of the epoch take a full batch.
+        rest: Integers ``[m]``: the rows of the last step, of fewer rows; None if there is none.
+        runs_out: Whether more steps were asked for than the pass has left.
+    """
+
+    rows: Any
+    first: int
+    full_steps: int
+    rest: Any
+    runs_out: bool
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are."""
+        return self.full_steps + (self.rest is not None)
+
+
+class Batches(EpochIterator):
+    """Keras's iterator, which does not say that data ran out where a last group has fewer batches.
+
+    It yields groups of ``steps_per_execution`` batches, each with the numbers of its first and
+    last.
+    """
+
+    def __next__(self) -> tuple[int, int, list[Any]]:
+        begin, end, batches = next(self._epoch_iterator)
+        group = list(itertools.islice(batches, self.steps_per_execution))
+        if group:
+            return begin, end, group
+        with self.catch_stop_iteration():  # which warns, and ends the epoch
+            raise StopIteration
+        raise StopIteration
+
+
+class ArrayData:
+    """The arrays of one ``EpochIterator``, and how far the epochs have come through them.
+
+    Args:
+        iterator: One whose data ``accepts`` was asked about.
+
+    Attributes:
+        leaves: Arrays ``[n, ...]``.
+        structure: Tree of numbers: where each of the leaves stands in a batch.
+        steps_per_call: Keras's ``steps_per_execution``.
+    """
+
+    def __init__(self, iterator: EpochIterator) -> None:
+        adapter = iterator.data_adapter
+        self.steps_per_call = int(iterator.steps_per_execution)
+        self.batch_size = int(adapter.batch_size)
+        self._size = int(adapter._num_samples)
+        self._shuffle = adapter._shuffle
+        self._steps_per_epoch: int | None = iterator.steps_per_epoch
+        #: Rows of this pass, and how many of its steps are done. None: a pass is to begin.
+        self._order: Any = None
+        self._done = 0
+        sliceable = array_slicing.convert_to_sliceable(adapter._inputs, target_backend="numpy")
+        self.leaves: list[Any] = []
+        self.structure = tree.map_structure(self._keep, sliceable, none_is_leaf=False)
+
+    def _keep(self, sliceable: Any) -> int:
+        data = np.ascontiguousarray(sliceable.convert_to_numpy(sliceable[slice(None)]))
+        self.leaves.append(pb.asarray(data))
+        return len(self.leaves) - 1
+
+    @property
+    def arrays(self) -> Any:
+        """The leaves in their structure."""
+        return tree.map_structure(self.leaves.__getitem__, self.structure, none_is_leaf=False)
+
+    @staticmethod
+    def accepts(adapter: Any) -> bool:
+        """Whether the data of an adapter can be gathered by a compiled loop."""
+        if type(adapter) is not ArrayDataAdapter or not adapter._num_samples:
+            return False
+        leaves = tree.flatten(adapter._inputs)
+        return all(x is None or _is_dense(x) for x in leaves)
+
+    def restart(self) -> None:
+        """Begin the next epoch with a new pass through the data."""
+        self._order = None
+
+    def next_epoch(self) -> Epoch:
+        """The steps of the next epoch, in the order that Keras draws.
+
+        Without ``steps_per_epoch`` each epoch is a pass through the data. With it an epoch takes
+        that many steps of the pass, or those that are left, in whole calls of ``steps_per_call``.
+        """
+        if self._order is None or self._steps_per_epoch is None:
+            self._order, self._done = self._draw(), 0
+        whole, group = self._size // self.batch_size, self.steps_per_call
+        left = -(-self._size // self.batch_size) - self._done
+        wanted = -(-(self._steps_per_epoch or left) // group) * group
+        begin, end = self._done, self._done + min(wanted, left)
+        rows = self._order[: whole * self.batch_size].reshape(-1, self.batch_size)
+        rest = self._order[whole * self.batch_size :] if end > whole else None
+        self._done = end
+        if wanted >= left:
+            self.restart()
+        return Epoch(rows, begin, min(end, whole) - begin, rest, runs_out=wanted - left >= group)
+
+    def _draw(self) -> Any:
+        order: Any = np.arange(self._size, dtype=np.int32)
+        if self._shuffle == "batch":
+            starts = range(0, self._size, self.batch_size)
+            parts = [order[i : i + self.batch_size] for i in starts]
+            order = np.concatenate([np.random.permutation(len(p)) + p[0] for p in parts])  # noqa: NPY002 # as Keras draws
+        elif self._shuffle:
+            order = np.random.permutation(self._size)  # noqa: NPY002 # as Keras draws
+        return order.astype(np.int32)
+
+
+class Pace:
+    """How many steps a native call takes, so that it lasts about as long as it should.
+
+    Args:
+        seconds: How long. None: every call takes ``unit`` steps.
+        unit: Calls take a multiple of so many steps.
+
+    The first call may compile, and tells nothing. Then the number grows until a call lasts long
+    enough to tell how many steps fit. The next epoch goes on with what is known by then.
+    """
+
+    def __init__(self, seconds: float | None, unit: int) -> None:
+        self._seconds = seconds
+        self._unit = unit
+        self._count = unit
+        self._started = 0.0
+        self._is_warm = False
+
+    def end_of_call(self, begin: int, steps: int) -> int:
+        """Where the call that begins with step ``begin`` ends, of ``steps`` in all."""
+        self._started = time.perf_counter()
+        return min(begin + self._count, steps)
+
+    def note_call(self, steps: int) -> None:
+        """The call is over; it took ``steps`` steps."""
+        if self._seconds is None:
+            return
+        if self._is_warm:
+            spent = time.perf_counter() - self._started
+            fitting = int(steps * self._seconds / max(spent, 1e-9))
+            most = min(fitting, 8 * self._count) // self._unit * self._unit
+            self._count = max(self._unit, most)
+        self._is_warm = True
+
+
+def _is_dense(x: Any) -> bool:
+    if type(x).__module__.partition(".")[0] in ("scipy", "tensorflow", "torch", "jax"):
+        return False
+    dtype = getattr(x, "dtype", None)
+    if dtype is None:
+        dtypes = getattr(x, "dtypes", None)
+        return dtypes is not None and all(d.kind in "biuf" for d in dtypes)
+    return getattr(dtype, "kind", "O") in "biufV" and hasattr(x, "__array__")

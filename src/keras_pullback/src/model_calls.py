@@ -1,0 +1,185 @@
+"""Calls of a model outside of any trace, ``model(x)``, as one compiled program.
+
+Imports ``layer``; ``trainer`` uses it. Start at ``ModelCalls``.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+from keras.src import tree
+from keras.src.backend.common import global_state
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
+
+import pullback as pb
+from keras_pullback.src.layer import CHANGES, NOT_OF_CALLS
+from pullback.program.value import STACKS
+
+#: A call with arguments of certain types was seen once; or such calls are Keras's for good.
+_SEEN: Any = "seen"
+_EAGER: Any = "eager"
+
+#: So many types of arguments are compiled for, and so often anew after changes of the model.
+_MOST_TYPES = 32
+_MOST_CHANGES = 8
+
+#: Where one of these is set, Keras is in the middle of something that a program would not see.
+_SCOPES = ("current_call_ctx", "stateless_scope", "symbolic_scope", "autocast_scope")
+
+
+class ModelCalls:
+    """The compiled calls of one model.
+
+    The first call with arguments of certain types runs operation by operation, since many models
+    are called once only. The second compiles the call, if the model has nothing but Keras's own
+    classes and functions in it: these do nothing that a program would not repeat, such as a
+    ``print`` or a Python counter in a user's ``call``. Whoever changes an attribute of a layer
+    makes what was compiled void.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[Hashable, Any] = {}
+        #: The attributes of each layer, and how often they had been changed when it was looked at.
+        self._layers: list[tuple[dict[str, Any], int | None]] = []
+        self._is_all_keras = False
+        self._has_one_output = False
+        self._changes = 0
+
+    def run(self, model: Any, call: Callable[..., Any], x: Any, training: Any) -> Any:
+        """The outputs for ``x``; ``NotImplemented`` where Keras's own way must be taken.
+
+        Args:
+            model: A model.
+            call: Its ``__call__`` as Keras has it.
+            x: What the model is called with.
+            training: Whether it is to behave as in training; None leaves that to it.
+        """
+        if STACKS.builders or model.run_eagerly:
+            return NotImplemented
+        if self._is_stale() and not self._look_at(model):
+            return NotImplemented
+        if not self._is_all_keras or (STACKS.recorders and not self._has_one_output):
+            # Differentiated, all of the outputs are one operation: none depends on another.
+            return NotImplemented
+        state = global_state.GLOBAL_STATE_TRACKER.__dict__
+        for name in _SCOPES:
+            if state.get(name) is not None:
+                return NotImplemented
+        key = self._key(x, training)
+        entry = _EAGER if key is None else self._entries.get(key)
+        if entry is None:
+            self._entries[key] = _SEEN if len(self._entries) < _MOST_TYPES else _EAGER
+            return NotImplemented
+        if entry is _SEEN:
+            return self._compile(key, call, x, training)
+        return NotImplemented if entry is _EAGER else entry(x)
+
+    def _key(self, x: Any, training: Any) -> Hashable | None:
+        """What tells apart calls that need programs of their own; None: none can be made."""
+        if training is not None and training is not True and training is not False:
+            return None
+        if type(x) is pb.Array or type(x) is np.ndarray:
+            type_of_x: Any = _type(x)
+        else:
+            leaves = tree.flatten(x)
+            if not all(type(leaf) is pb.Array or type(leaf) is np.ndarray for leaf in leaves):
+                return None
+            found = [_type(leaf) for leaf in leaves]
+            places = tree.pack_sequence_as(x, list(range(len(leaves))))
+            type_of_x = None if None in found else (str(places), *found)
+        if type_of_x is None:
+            return None
+        # Normalization looks at this, and those who train two models in turn switch it.
+        trainable = [attributes.get("_trainable") for attributes, _ in self._layers]
+        return (training, type_of_x, *trainable)
+
+    def _compile(self, key: Hashable, call: Callable[..., Any], x: Any, training: Any) -> Any:
+        compiled = _CompiledCall(call, training)
+        self._entries[key] = _EAGER  # as it stays where something is raised
+        try:
+            outputs = compiled(x)
+        except Exception:
+            return NotImplemented  # an error of the model is raised by Keras's own way
+        self._entries[key] = compiled
+        return outputs
+
+    def _is_stale(self) -> bool:
+        """Whether a layer was changed since the model was looked at, or it never was."""
+        for attributes, count in self._layers:
+            if attributes.get(CHANGES) != count:
+                return True
+        return not self._layers
+
+    def _look_at(self, model: Any) -> bool:
+        """See what the model consists of now; whether it is built and worth compiling."""
+        if self._layers:
+            self._changes += 1
+        self._entries.clear()
+        self._layers = []
+        if self._changes > _MOST_CHANGES or not model.jit_compile:
+            return False
+        layers = model._flatten_layers()
+        if not all(layer.built for layer in layers):
+            return False
+        self._layers = [(layer.__dict__, layer.__dict__.get(CHANGES)) for layer in layers]
+        self._is_all_keras = all(map(_is_keras, layers))
+        self._has_one_output = len(tree.flatten(getattr(model, "outputs", ()))) == 1
+        return True
+
+
+class _CompiledCall:
+    """The program of one call of a model, for arguments of one type."""
+
+    def __init__(self, call: Callable[..., Any], training: Any) -> None:
+        self._call = call
+        self._options = {} if training is None else {"training": training}
+        self._has_masks = False
+        self._compiled = pb.jit(self._forward)
+
+    def __call__(self, x: Any) -> Any:
+        result = self._compiled(x)
+        if not self._has_masks:
+            return result
+        outputs, masks = result
+        for output, mask in zip(tree.flatten(outputs), masks, strict=True):
+            if mask is not None:
+                set_keras_mask(output, mask)
+        return outputs
+
+    def _forward(self, x: Any) -> Any:
+        outputs = self._call(x, **self._options)
+        masks = [get_keras_mask(output) for output in tree.flatten(outputs)]
+        self._has_masks = any(mask is not None for mask in masks)
+        return (outputs, masks) if self._has_masks else outputs
+
+
+def _type(x: Any) -> Hashable | None:
+    """Shape and dtype; None for arrays that no program takes."""
+    if get_keras_mask(x) is not None or x.dtype.kind not in "biufV":
+        return None
+    return x.shape, x.dtype
+
+
+def _is_keras(layer: Any) -> bool:
+    """Whether a layer and the functions that it holds are Keras's, and its call adds no loss."""
+    if not _is_of_keras(type(layer)) or type(layer).__name__ in ("Lambda", "TorchModuleWrapper"):
+        return False
+    if layer.activity_regularizer is not None:
+        return False
+    operations = layer.__dict__.get("_operations", ())
+    if not all(_is_of_keras(type(operation)) for operation in operations):
+        return False
+    return all(
+        name in NOT_OF_CALLS or not callable(value) or _is_of_keras(value)
+        for name, value in layer.__dict__.items()
+    )
+
+
+def _is_of_keras(x: Any) -> bool:
+    """Whether a class, a function or an object of a class is defined by Keras."""
+    owner = x if isinstance(x, (type, types.FunctionType, types.MethodType)) else type(x)
+    module = owner.__module__
+    return module.startswith(("keras.src.", "keras_pullback.")) and not module.endswith("_test")
