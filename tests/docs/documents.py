@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "docs" / "tutorial"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
 #: Frames of code from "<...>" are nobody's source lines: programs print as they do in a console.
 RUNNER = """
@@ -49,6 +51,11 @@ class Example:
 def documents() -> list[Path]:
     """Every document of the project, by hand or in docs/."""
     return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def pages_of(example: Path) -> tuple[Path, Path]:
+    """The English and the Chinese page of a program in examples/."""
+    return PAGES / f"{example.stem}.md", PAGES / "zh" / f"{example.stem}.md"
 
 
 def blocks(text: str) -> Iterator[Block]:

@@ -1,4 +1,4 @@
-"""A picture of some test digits with what the network took them for.
+"""Pictures: some test digits with what the network took them for, and the losses of the epochs.
 
 Imports Matplotlib when it draws; it comes with the extra ``pullback[demo]``.
 """
@@ -6,10 +6,13 @@ Imports Matplotlib when it draws; it comes with the extra ``pullback[demo]``.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+from pullback.demo.train import Epoch
 
 NDArray = np.ndarray[Any, Any]
 
@@ -17,6 +20,8 @@ COLUMNS: Final = 8
 ROWS: Final = 3
 RIGHT: Final = "#222222"
 WRONG: Final = "#c81e1e"
+TRAINING: Final = "#1f5fbf"
+VALIDATION: Final = "#d9730d"
 DOTS_PER_INCH: Final = 120
 
 
@@ -52,6 +57,32 @@ def save_digits(path: Path, images: NDArray, truth: NDArray, predicted: NDArray)
             axis.imshow(images[row], cmap="gray_r", vmin=0, vmax=255)
             color = RIGHT if truth[row] == predicted[row] else WRONG
             axis.set_title(f"{predicted[row]} ({truth[row]})", fontsize=11, color=color, pad=3)
+    _save(figure, path)
+
+
+def save_curves(path: Path, epochs: Sequence[Epoch]) -> None:
+    """Draw loss and accuracy by epoch, on the rows trained on and on the test digits.
+
+    Args:
+        path: The PNG file to write; it appears whole or not at all.
+        epochs: What ``train`` returned.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 3.2), layout="constrained")
+    numbers = [epoch.number for epoch in epochs]
+    for axis, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for rows, color in (("training", TRAINING), ("validation", VALIDATION)):
+            values = [getattr(getattr(epoch, rows), name) for epoch in epochs]
+            axis.plot(numbers, values, marker="o", markersize=4, color=color, label=rows)
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(name)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
     _save(figure, path)
 
 

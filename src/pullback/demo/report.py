@@ -5,7 +5,7 @@ Imports ``train`` and rich, which comes with the extra ``pullback[demo]``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from pullback.demo.train import Classifier, Epoch
+from pullback.demo.train import CLASSES, Epoch, Rows, train
 
 NDArray = np.ndarray[Any, Any]
-CLASSES = 10
 
 
-def train_with_progress(console: Console, classifier: Classifier, epochs: int) -> Iterator[Epoch]:
-    """Train, and move a progress bar after every epoch."""
+def train_with_progress(
+    console: Console, model: Any, training: Rows, testing: Rows, *, epochs: int, batch: int
+) -> list[Epoch]:
+    """Train as ``train`` does, and move a progress bar after every epoch."""
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -30,17 +31,19 @@ def train_with_progress(console: Console, classifier: Classifier, epochs: int) -
         TextColumn("epochs  {task.fields[metrics]}"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=epochs, metrics="")
-        for _ in range(epochs):
-            epoch = classifier.train_epoch()
+        task = progress.add_task("", total=epochs, metrics="compiling")
+
+        def advance(epoch: Epoch) -> None:
             loss, accuracy = epoch.training
             progress.update(task, advance=1, metrics=f"loss {loss:.4f}  accuracy {accuracy:.4f}")
-            yield epoch
+
+        return train(model, training, testing, epochs=epochs, batch=batch, report=advance)
 
 
 def epoch_table(epochs: Sequence[Epoch]) -> Table:
-    """A row an epoch."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    """A row an epoch; the first one's time is mostly not training."""
+    caption = "epoch 1 includes compiling, or loading what was compiled"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
     headers = ("epoch", "loss", "accuracy", "val. loss", "val. acc.", "seconds", "µs a step")
     for header in headers:
         table.add_column(header, justify="right", no_wrap=True)
