@@ -136,6 +136,26 @@ class Trainer(base_trainer.Trainer):
 
     # Compiled steps
 
+    @property
+    def jit_compile(self) -> bool:
+        """Whether steps are compiled: unless ``compile`` was told otherwise.
+
+        Keras's ``supports_jit``, False for layers of random geometry, is about XLA. What cannot be
+        compiled here says so when it is traced, and then runs operation by operation.
+        """
+        return True if self._jit_compile is None else bool(self._jit_compile)
+
+    @jit_compile.setter
+    def jit_compile(self, value: Any) -> None:
+        self._jit_compile = value
+
+    def _resolve_auto_jit_compile(self) -> bool:
+        return True
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as a saved model was; that it was not compiled on its backend says nothing."""
+        super().compile_from_config({**config, "jit_compile": "auto"})
+
     def _runs_eagerly(self) -> bool:
         return bool(self.run_eagerly) or not self.jit_compile
 
