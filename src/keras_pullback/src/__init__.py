@@ -1,8 +1,10 @@
 """The backend as Keras reads it: modules of operations, and the names of ``core`` beside them."""
 
+import types
+
 from keras.src.backend.common.name_scope import name_scope
 
-from keras_pullback.src import ops, random
+from keras_pullback.src import distribution_lib, ops, random
 from keras_pullback.src.ops import core, image, linalg, math, nn, numpy
 from keras_pullback.src.ops.core import (
     IS_THREAD_SAFE,
@@ -33,8 +35,13 @@ from keras_pullback.src.rnn import (
 )
 from keras_pullback.src.variable import Variable
 
-#: Distributed training is not there yet; Keras says so where it is asked for.
-distribution_lib = None
+# Keras's own backends have no annotations, and its tests compare whole signatures with theirs.
+for _module in (core, image, linalg, math, nn, numpy):
+    for _function in vars(_module).values():
+        if isinstance(_function, types.FunctionType) and _function.__module__.startswith(
+            "keras_pullback."
+        ):
+            _function.__annotations__ = {}
 
 __all__ = [
     "IS_THREAD_SAFE",

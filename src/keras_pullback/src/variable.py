@@ -12,6 +12,7 @@ from keras.src.backend.common import KerasVariable
 from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 
 import pullback as pb
+from keras_pullback.src import distribution_lib
 
 
 class Variable(KerasVariable):
@@ -20,6 +21,7 @@ class Variable(KerasVariable):
     def _initialize(self, value: Any) -> None:
         from keras_pullback.src.ops.core import convert_to_tensor
 
+        distribution_lib.check()
         tensor = convert_to_tensor(value, dtype=self._dtype)
         self._value = pb.Variable(tensor, trainable=self._trainable, name=self._name)
 
