@@ -118,8 +118,8 @@ def children() -> Iterator[dict[str, Child]]:
         }
 
 
-def measure(running: Mapping[str, Child], product: Product, turns: int = 4) -> dict[str, Timing]:
-    """Time one product by all libraries, in turns."""
+def measure(running: Mapping[str, Child], product: Product, turns: int = 25) -> dict[str, Timing]:
+    """Time one product by all libraries, in many short turns: few machines are quiet for long."""
     repeat = max(1, int(5e-3 * 200e9 / product.flops()))
     clocks = {
         name: functools.partial(child.ask, "multiply", product.name)
