@@ -22,6 +22,7 @@ TESTS = (
     "tests/keras/test_selection.py",
     "tests/keras/test_trainer.py",
     "tests/keras/test_files_keras.py",
+    "tests/keras/test_optimizer_updates.py",
 )
 #: A warning of Keras 3.13.0 alone, when it is imported with NumPy 2.4: not ours to mend.
 WARNING = "ignore:In the future `np.object`:FutureWarning"

@@ -187,6 +187,7 @@ def test_interrupted_epoch_leaves_a_usable_model():
     assert model.fit(x, y, epochs=2, verbose=0).history["accuracy"][-1] > 0.8
 
 
+@pytest.mark.filterwarnings("ignore:`loss` is")
 def test_nan_in_data_reaches_the_loss_and_stops_training():
     x = np.ones((64, 2), "float32")
     x[20] = np.nan

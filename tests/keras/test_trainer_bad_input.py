@@ -380,6 +380,7 @@ def test_callback_that_raises_at_the_end_of_an_epoch_leaves_the_epoch():
     assert model.predict(x, verbose=0).shape == (40, 10)
 
 
+@pytest.mark.filterwarnings("ignore:`loss` is")
 def test_numbers_that_are_not_finite_in_data_reach_the_loss():
     x, y = _data()
     x[20, 3] = np.inf

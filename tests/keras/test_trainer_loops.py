@@ -194,6 +194,7 @@ def test_epochs_in_native_calls_equal_compiled_steps(shuffle, group, steps):
     ],
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.filterwarnings("ignore:`loss` is")
 def test_terminate_on_nan_stops_the_native_loop(row, group, batch, iterations, value, capsys):
     model, x, y = _linear(44, group)
     x[row] = value

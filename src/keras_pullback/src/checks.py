@@ -66,14 +66,15 @@ def check_data(iterator: EpochIterator, method: str, needs_labels: bool = False)
         getattr(getattr(x, "dtype", None), "kind", "f") in "OSUMm" for x in tree.flatten(inputs)
     ):
         raise ValueError(
-            f"`{method}` was given {_types(_row(inputs))}, expected arrays of numbers. Encode what "
-            "is none first, strings for example with `keras.layers.StringLookup`"
+            f"`{method}` was given {_types(as_row(inputs))}, expected arrays of numbers. Encode "
+            "what is none first, strings for example with `keras.layers.StringLookup`"
         )
     if adapter._num_samples == 0:
         raise ValueError(
-            f"`{method}` was given arrays of no rows: {_types(_row(inputs))}. Pass at least one row"
+            f"`{method}` was given arrays of no rows: {_types(as_row(inputs))}. Pass at least one "
+            "row"
         )
-    inputs = _row(inputs)
+    inputs = as_row(inputs)
     if needs_labels and (len(inputs) < 2 or inputs[1] is None):
         raise ValueError(
             f"`{method}` was given no labels `y`, only {_types((inputs[0],))}, but the model was "
@@ -138,7 +139,7 @@ class LabelRange:
         others = f", and {count - 1} more such labels" if count > 1 else ""
         return (
             f"labels must be in [0, {self.classes}), got {labels[at].item()} in {place} of {whole} "
-            f"({_type(labels)}){others}: `{self.loss}` compares them with the model's output "
+            f"({type_text(labels)}){others}: `{self.loss}` compares them with the model's output "
             f"{self.output}, of {self.classes} classes. {self._mend(labels)}"
         )
 
@@ -178,7 +179,7 @@ def label_ranges(loss: Any, output_names: Any, y: Any, y_pred: Any) -> tuple[Lab
         classes = output.shape[options.get("axis", -1)]
         if isinstance(classes, int):
             ignored = options.get("ignore_class")
-            found.append(LabelRange(index, classes, ignored, function.name, _type(output, "?")))
+            found.append(LabelRange(index, classes, ignored, function.name, type_text(output, "?")))
     return tuple(found)
 
 
@@ -224,7 +225,7 @@ def _has_only(labels: Any, classes: int) -> bool:
     return bool(labels.min() > -1 and labels.max() < classes)
 
 
-def _row(inputs: Any) -> tuple[Any, ...]:
+def as_row(inputs: Any) -> tuple[Any, ...]:
     """``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``."""
     return inputs if isinstance(inputs, tuple) else (inputs,)
 
@@ -235,10 +236,10 @@ def _types(values: Any) -> str:
         names = ("x", "y", "sample_weight")
         parts = zip(names, values, strict=False)
         return ", ".join(f"{name}: {_types(part)}" for name, part in parts if part is not None)
-    return str(tree.map_structure(_type, values)).replace("'", "")
+    return str(tree.map_structure(type_text, values)).replace("'", "")
 
 
-def _type(x: Any, rows: str = "") -> str:
+def type_text(x: Any, rows: str = "") -> str:
     """A type as ``f32[?,10]``; ``?`` is a length that is not known, ``rows`` the first."""
     if x is None or not hasattr(x, "shape") or not hasattr(x, "dtype"):
         return type(x).__name__

@@ -26,7 +26,7 @@ _EAGER: Any = "eager"
 _MOST_TYPES = 32
 _MOST_CHANGES = 8
 
-#: Where one of these is set, Keras is in the middle of something that a program would not see.
+#: What is set in the state of Keras where ``is_in_scope``.
 _SCOPES = ("current_call_ctx", "stateless_scope", "symbolic_scope", "autocast_scope")
 
 
@@ -64,10 +64,8 @@ class ModelCalls:
         if not self._is_all_keras or (STACKS.recorders and not self._has_one_output):
             # Differentiated, all of the outputs are one operation: none depends on another.
             return NotImplemented
-        state = global_state.GLOBAL_STATE_TRACKER.__dict__
-        for name in _SCOPES:
-            if state.get(name) is not None:
-                return NotImplemented
+        if is_in_scope():
+            return NotImplemented
         key = self._key(x, training)
         entry = _EAGER if key is None else self._entries.get(key)
         if entry is None:
@@ -165,20 +163,26 @@ def _type(x: Any) -> Hashable | None:
 
 def _is_keras(layer: Any) -> bool:
     """Whether a layer and the functions that it holds are Keras's, and its call adds no loss."""
-    if not _is_of_keras(type(layer)) or type(layer).__name__ in ("Lambda", "TorchModuleWrapper"):
+    if not is_of_keras(type(layer)) or type(layer).__name__ in ("Lambda", "TorchModuleWrapper"):
         return False
     if layer.activity_regularizer is not None:
         return False
     operations = layer.__dict__.get("_operations", ())
-    if not all(_is_of_keras(type(operation)) for operation in operations):
+    if not all(is_of_keras(type(operation)) for operation in operations):
         return False
     return all(
-        name in NOT_OF_CALLS or not callable(value) or _is_of_keras(value)
+        name in NOT_OF_CALLS or not callable(value) or is_of_keras(value)
         for name, value in layer.__dict__.items()
     )
 
 
-def _is_of_keras(x: Any) -> bool:
+def is_in_scope() -> bool:
+    """Whether Keras is in the middle of something that a program would not see."""
+    state = global_state.GLOBAL_STATE_TRACKER.__dict__
+    return any(state.get(name) is not None for name in _SCOPES)
+
+
+def is_of_keras(x: Any) -> bool:
     """Whether a class, a function or an object of a class is defined by Keras."""
     owner = x if isinstance(x, (type, types.FunctionType, types.MethodType)) else type(x)
     module = owner.__module__

@@ -15,6 +15,12 @@ from keras.src import tree
 import pullback as pb
 from keras_pullback.src.arrays import ArrayData, Epoch, Pace
 from pullback.errors import TracerArrayError, TracerBoolError, TracerIntegerError
+from pullback.trace.leaves import flatten_values
+
+
+class NoLogs(Exception):
+    """A step returned something that is no dictionary of arrays: a loop cannot carry it."""
+
 
 #: What tells that a step needs values while it is traced: it cannot be compiled, but it can run.
 NEEDS_VALUES = (TracerArrayError, TracerBoolError, TracerIntegerError)
@@ -53,28 +59,79 @@ def _slow(function: Callable[..., Any], error: Exception) -> str:
     )
 
 
+class MetricLogs:
+    """The logs of a call where steps only accumulate them, in variables of metrics.
+
+    Args:
+        result: Computes the logs after the last step of a call, outside the loop.
+        loss: Computes the loss that the logs would have, after any step.
+    """
+
+    def __init__(self, result: Callable[[], Any], loss: Callable[[], Any]) -> None:
+        self.result = result
+        self._loss = loss
+
+    def note(self, logs: Any) -> None:
+        """A step that is traced returned ``logs``, which are not used."""
+
+    def is_finite(self) -> Any:
+        """Whether the loss is."""
+        return pb.isfinite(self._loss())
+
+
+class StepLogs:
+    """The logs of a call where they are what the last step returned: variables keep it."""
+
+    def __init__(self) -> None:
+        #: The logs of the step that was traced last, with variables as leaves.
+        self._kept: dict[str, Any] = {}
+
+    def note(self, logs: Any) -> None:
+        """A step that is traced returned ``logs``: let variables hold them.
+
+        Raises:
+            NoLogs: they are no dictionary of arrays, which may be in further dictionaries.
+        """
+        if not isinstance(logs, dict):
+            raise NoLogs
+        try:
+            values, structure = flatten_values(logs, "logs")
+        except (TypeError, ValueError) as error:
+            raise NoLogs from error
+        variables = [
+            pb.Variable(np.zeros(x.shape, x.dtype), trainable=False, name="logs") for x in values
+        ]
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        self._kept = structure.unflatten(variables)
+
+    def result(self) -> Any:
+        """The logs after the last step of a call, outside the loop."""
+        return pb.tree.map(pb.Variable.read, self._kept)
+
+    def is_finite(self) -> Any:
+        """Whether the loss is, if the logs have one."""
+        loss = self._kept.get("loss")
+        return pb.asarray(True) if loss is None else pb.all(pb.isfinite(loss))
+
+
+Logs = MetricLogs | StepLogs
+
+
 class Loop:
     """Many steps over arrays as one native call: gather the rows of a batch, run the step, repeat.
 
     Args:
-        function: The step; what it returns is not used.
-        result: Computes the logs after the last step of a call, outside the loop.
-        loss: Computes the loss that the logs would have, after any step.
+        function: The step, which returns its logs.
+        logs: Makes the logs of a call.
         structure: Tree whose leaves are the numbers ``0`` to ``k - 1``; None stands for no array.
 
     The arrays, of ``structure``, are passed one by one: such calls are the quickest.
     """
 
-    def __init__(
-        self,
-        function: Callable[[Any], Any],
-        result: Callable[[], Any],
-        loss: Callable[[], Any],
-        structure: Any,
-    ) -> None:
+    def __init__(self, function: Callable[[Any], Any], logs: Logs, structure: Any) -> None:
         self._function = function
-        self._result = result
-        self._loss = loss
+        self._logs = logs
         self._structure = structure
         self._compiled = pb.jit(self._run)
         self._guarded = pb.jit(self._run_while_finite)
@@ -116,10 +173,10 @@ class Loop:
 
     def _run(self, rows: Any, start: Any, stop: Any, *leaves: Any) -> Any:
         def body(i: Any, _: Any) -> None:
-            self._function(self._gather(leaves, pb.take(rows, i, axis=0)))
+            self._logs.note(self._function(self._gather(leaves, pb.take(rows, i, axis=0))))
 
         pb.fori_loop(start, stop, body, None)
-        return self._result()
+        return self._logs.result()
 
     def _run_while_finite(self, rows: Any, start: Any, stop: Any, group: Any, *leaves: Any) -> Any:
         def goes_on(state: Any) -> Any:
@@ -128,15 +185,15 @@ class Loop:
 
         def body(state: Any) -> Any:
             i, _ = state
-            self._function(self._gather(leaves, pb.take(rows, i, axis=0)))
-            return i + 1, pb.isfinite(self._loss())
+            self._logs.note(self._function(self._gather(leaves, pb.take(rows, i, axis=0))))
+            return i + 1, self._logs.is_finite()
 
         end, is_finite = pb.while_loop(goes_on, body, (start, pb.asarray(True)))
-        return self._result(), end, is_finite
+        return self._logs.result(), end, is_finite
 
     def _single(self, rows: Any, *leaves: Any) -> Any:
-        self._function(self._gather(leaves, rows))
-        return self._result()
+        self._logs.note(self._function(self._gather(leaves, rows)))
+        return self._logs.result()
 
     def _gather(self, leaves: Sequence[Any], rows: Any) -> Any:
         def taken(i: int) -> Any:
@@ -150,21 +207,19 @@ class Loops:
 
     Args:
         function: As of ``Loop``.
-        result: As of ``Loop``.
-        loss: As of ``Loop``.
+        make_logs: Makes what ``Loop`` takes as ``logs``.
     """
 
-    def __init__(
-        self, function: Callable[[Any], Any], result: Callable[[], Any], loss: Callable[[], Any]
-    ) -> None:
-        self._parts = function, result, loss
+    def __init__(self, function: Callable[[Any], Any], make_logs: Callable[[], Logs]) -> None:
+        self._function = function
+        self._make_logs = make_logs
         self._known: dict[str, Loop] = {}
 
     def over(self, structure: Any) -> Loop:
         """The loop over data of a structure; the same loop each time."""
         key = str(structure)
         if key not in self._known:
-            self._known[key] = Loop(*self._parts, structure)
+            self._known[key] = Loop(self._function, self._make_logs(), structure)
         return self._known[key]
 
 

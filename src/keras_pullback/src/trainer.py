@@ -34,8 +34,18 @@ from keras_pullback.src.checks import (
 )
 from keras_pullback.src.hooks import needs_each_batch, stops_on_nan
 from keras_pullback.src.model_calls import ModelCalls
+from keras_pullback.src.nonfinite import LossWatch
 from keras_pullback.src.ops.core import convert_to_numpy, convert_to_tensor
-from keras_pullback.src.steps import NEEDS_VALUES, Loops, NativeEpochs, Step, concatenate
+from keras_pullback.src.steps import (
+    NEEDS_VALUES,
+    Loops,
+    MetricLogs,
+    NativeEpochs,
+    NoLogs,
+    Step,
+    StepLogs,
+    concatenate,
+)
 
 #: How long a native call may take: the progress bar moves and Ctrl-C is heard between calls.
 _CHUNK_S = {True: 0.05, False: 0.5}
@@ -196,12 +206,16 @@ class Trainer(base_trainer.Trainer):
         return function
 
     def _make_loops(self, kind: str) -> Loops | None:
-        """The loops of steps over arrays; None where a step's own logs are asked for."""
-        is_own = self._is_own(f"{kind}_step") and self._is_own("compute_metrics")
-        if self._runs_eagerly() or not is_own:
+        """The loops of steps over arrays; None where steps run operation by operation."""
+        if self._runs_eagerly():
             return None
         step = getattr(self, f"{kind}_step")
-        return Loops(step, self.get_metrics_result, lambda: self._loss_tracker.result())
+        if not (self._is_own(f"{kind}_step") and self._is_own("compute_metrics")):
+            return Loops(step, StepLogs)
+        return Loops(step, lambda: MetricLogs(self.get_metrics_result, self._loss_of_logs))
+
+    def _loss_of_logs(self) -> Any:
+        return self._loss_tracker.result()
 
     # Epochs
 
@@ -264,7 +278,7 @@ class Trainer(base_trainer.Trainer):
                 if runs_out:
                     iterator._interrupted_warning()
                 return logs
-            except NEEDS_VALUES:
+            except (*NEEDS_VALUES, NoLogs):
                 if native.has_run:  # steps would be done twice
                     raise
                 # While the loop was traced nothing was changed; step by step the error is a
@@ -321,13 +335,14 @@ class Trainer(base_trainer.Trainer):
             x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
         )
         check_data(iterator, "fit", self._needs_labels("train"))
-        self._build_on_first_batch(iterator)
+        self._build_on_first_batch("train", iterator)
         callbacks = self._callback_list(callbacks, verbose, epochs, iterator, add_history=True)
         self.stop_training = False
         self.make_train_function()
         callbacks.on_train_begin()
         native = self._native("train", iterator, callbacks, verbose)
         training_logs = None
+        watch = LossWatch(self, iterator)
         for epoch in range(self._initial_epoch or initial_epoch, epochs):
             self.reset_metrics()
             callbacks.on_epoch_begin(epoch)
@@ -342,6 +357,7 @@ class Trainer(base_trainer.Trainer):
                 )
                 epoch_logs.update({f"val_{name}": value for name, value in val_logs.items()})
             callbacks.on_epoch_end(epoch, epoch_logs)
+            watch.look(epoch, epoch_logs, stacklevel=3)
             training_logs = epoch_logs
             if self.stop_training:
                 break
@@ -394,7 +410,7 @@ class Trainer(base_trainer.Trainer):
             check_sizes(batch_size=batch_size, steps=steps)
             iterator = self._iterator(x, y, sample_weight, batch_size, steps)
         check_data(iterator, "evaluate", self._needs_labels("test"))
-        self._build_on_first_batch(iterator)
+        self._build_on_first_batch("test", iterator)
         callbacks = self._callback_list(callbacks, verbose, 1, iterator)
         self.make_test_function()
         self.stop_evaluating = False
@@ -458,7 +474,8 @@ class Trainer(base_trainer.Trainer):
                 )
             sample_weight = data_adapter_utils.class_weight_to_sample_weights(y, class_weight)
         data = _as_batch(x, y, sample_weight)
-        self._symbolic_build(data_batch=data)
+        if not self._is_never_called("train"):
+            self._symbolic_build(data_batch=data)
         self.make_train_function()
         self.reset_metrics()
         return self._logs_of_batch(self.train_function([data]), return_dict)
@@ -469,7 +486,8 @@ class Trainer(base_trainer.Trainer):
         """Loss and metrics on one batch; see ``keras.Model.test_on_batch``."""
         self._assert_compile_called("test_on_batch")
         data = _as_batch(x, y, sample_weight)
-        self._symbolic_build(data_batch=data)
+        if not self._is_never_called("test"):
+            self._symbolic_build(data_batch=data)
         self.make_test_function()
         self.reset_metrics()
         return self._logs_of_batch(self.test_function([data]), return_dict)
@@ -482,12 +500,19 @@ class Trainer(base_trainer.Trainer):
         self.make_predict_function()
         return self.predict_function([batch])
 
-    def _build_on_first_batch(self, iterator: EpochIterator) -> None:
+    def _build_on_first_batch(self, kind: str, iterator: EpochIterator) -> None:
         """Create all variables; where that takes a batch, take one and no whole group."""
+        if self._is_never_called(kind):
+            return
         group, iterator.steps_per_execution = iterator.steps_per_execution, 1
         self._symbolic_build(iterator=iterator)
         iterator.steps_per_execution = group
         iterator.reset()
+
+    def _is_never_called(self, kind: str) -> bool:
+        """Whether a model has no ``call``, but a step of its own, which calls what it holds."""
+        has_call = type(self).call.__module__ != "keras.src.models.model"
+        return not has_call and not self._is_own(f"{kind}_step")
 
     def _needs_labels(self, kind: str) -> bool:
         is_own = self._is_own(f"{kind}_step") and self._is_own("compute_loss")

@@ -50,6 +50,9 @@ def asarray(
     """
     check_device(device)
     target = None if dtype is None else as_dtype(dtype)
+    read = getattr(obj, "__pullback_value__", None)
+    if read is not None:  # a variable of another library, which may be traced or differentiated
+        obj = read()
     if isinstance(obj, Value):
         return _from_value(obj, target, copy)
     if isinstance(obj, (list, tuple)):
