@@ -53,7 +53,7 @@ def test_second_call_is_compiled_and_agrees_with_the_first(x):
 
     assert _compiled(model) == 1
     assert type(second) is pb.Array
-    np.testing.assert_allclose(second, first, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(second, third)
 
 
@@ -76,7 +76,7 @@ def test_types_have_programs_of_their_own(x):
         for _ in range(3):
             found = model(data)
         assert found.dtype == expected.dtype
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
     assert _compiled(model) == 4
 
@@ -133,8 +133,8 @@ def test_inputs_and_outputs_of_structure(x, structure):
     assert _compiled(model) == 1
     assert type(found) is structure
     first, second = (found["s"], found["p"]) if structure is dict else found
-    np.testing.assert_allclose(first, 3 * x, rtol=1e-6)
-    np.testing.assert_allclose(second, 2 * x * x, rtol=1e-6)
+    np.testing.assert_allclose(first, 3 * x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(second, 2 * x * x, rtol=1e-5, atol=1e-6)
 
 
 def test_masks_come_with_the_outputs():
@@ -159,7 +159,7 @@ def test_changed_layers_are_compiled_anew(x):
         found = model(x, training=True)
 
     assert (np.asarray(found) >= 0).all()
-    np.testing.assert_allclose(found, _eagerly(model, x), rtol=1e-6)
+    np.testing.assert_allclose(found, _eagerly(model, x), rtol=1e-5, atol=1e-6)
 
 
 def test_added_layer_takes_part(x):
@@ -209,7 +209,7 @@ def test_fit_between_calls_does_not_make_programs_void(x):
     found = model(x)
 
     assert _compiled(model) == 1
-    np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-6)
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
 # Where Keras's own way is taken
@@ -328,8 +328,8 @@ def test_symbolic_and_traced_calls_are_as_ever(x):
     compiled = pb.jit(lambda x: model(x) * 2.0)
 
     assert model(keras.Input((4,))).shape == (None, 5)
-    np.testing.assert_allclose(outer(x), expected, rtol=1e-6)
-    np.testing.assert_allclose(compiled(x), 2 * np.asarray(expected), rtol=1e-6)
+    np.testing.assert_allclose(outer(x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(compiled(x), 2 * np.asarray(expected), rtol=1e-5, atol=1e-6)
     spec = keras.src.backend.compute_output_spec(model, keras.KerasTensor((6, 4)))
     assert spec.shape == (6, 5)
 
@@ -342,7 +342,7 @@ def test_copies_and_pickles_start_anew(x):
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert _compiled(twin) == 0
         for _ in range(3):
-            np.testing.assert_allclose(twin(x), expected, rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(twin(x), expected, rtol=1e-5, atol=1e-6)
 
 
 # Derivatives
@@ -397,7 +397,9 @@ def test_one_output_is_differentiated_with_respect_to_another(x):
         total = pb.sum(y)
     gradient = tape.gradient(total, hidden)
 
-    np.testing.assert_allclose(gradient, np.tile(np.asarray(last.kernel).T, (6, 1)), rtol=1e-6)
+    np.testing.assert_allclose(
+        gradient, np.tile(np.asarray(last.kernel).T, (6, 1)), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_training_loop_with_a_tape_converges(x):

@@ -121,9 +121,11 @@ def test_set_backend_leaves_no_old_modules(run: Run) -> None:
     assert run(script) == "True"
 
 
+@pytest.mark.peer
 def test_another_backend_is_respected(run: Run) -> None:
+    pytest.importorskip("jax")
     script = "import pullback as tf; print(tf.keras.backend.backend())"
-    assert run(script, KERAS_BACKEND="numpy") == "numpy"
+    assert run(script, KERAS_BACKEND="jax") == "jax"
 
 
 def test_a_training_step_by_tape_with_one_import(run: Run) -> None:
