@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from pullback.passes.pipeline import Numerics
 
 
-_new_object = Array.__new__
-
-
 class Compiled:
     """One signature of a ``jit`` function: its program, and what goes in and comes out.
 
@@ -67,8 +64,9 @@ class Compiled:
         else:
             outputs = self._run_with_state(arrays, leaves)
         values: list[Value] = []
+        new = Array.__new__
         for data, (type, weak) in zip(outputs, self._results, strict=True):
-            value = _new_object(Array)
+            value = new(Array)
             value._data = data
             value.type = type
             value.weak = weak

@@ -42,6 +42,10 @@ class TracerArrayError(PullbackError, TypeError):
     """
 
 
+#: What tells that a function needs values while it is traced: it cannot be compiled, but can run.
+NEEDS_VALUES = (TracerArrayError, TracerBoolError, TracerIntegerError)
+
+
 class LeakedTracerError(PullbackError, RuntimeError):
     """A traced value was used after the function that traced it had returned.
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from pullback import tree
 from pullback.control import fori_loop
-from pullback.errors import ShapeError, TracerArrayError, TracerBoolError, TracerIntegerError
+from pullback.errors import NEEDS_VALUES, ShapeError
 from pullback.jit import Jit, jit
 from pullback.ops import arange, asarray, astype, take, where
 from pullback.trace.variable import Variable
@@ -28,7 +28,6 @@ NDArray = np.ndarray[Any, Any]
 
 #: Steps of one native call. Between calls the losses are looked at, and Ctrl-C is heard.
 _CALL_STEPS: Final = 10
-_NEEDS_VALUES = (TracerArrayError, TracerBoolError, TracerIntegerError)
 _GLOBAL_SEEDS: Final = "global_seed_generator"
 
 
@@ -366,7 +365,7 @@ def _runs(model: Any, training: _Training, arguments: Any, keep: _Keep) -> Itera
         try:
             # No step: it only compiles. What the program writes is then known, all of it.
             training.compiled(*arguments, np.int32(0), np.int32(0))
-        except _NEEDS_VALUES as error:
+        except NEEDS_VALUES as error:
             message = f"`train_step` cannot be compiled and runs operation by operation: {error}"
             warnings.warn(message, stacklevel=4)
         else:

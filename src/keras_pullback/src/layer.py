@@ -1,6 +1,6 @@
 """The mixin of every Keras layer, which counts how often a layer was changed.
 
-Imports nothing; ``model_calls`` reads the count.
+Imports nothing; ``optimizer`` counts alike, ``model_calls`` reads the count.
 """
 
 from __future__ import annotations
@@ -46,16 +46,20 @@ NOT_OF_CALLS = frozenset(
 )
 
 
+def count_change(owner: Any, name: str, value: Any) -> None:
+    """Count in ``owner.__dict__[CHANGES]`` that an attribute is about to become another object."""
+    known = owner.__dict__
+    if known.get(name, _MISSING) is not value and (
+        # What a property's setter changes comes here under a name of its own.
+        name in known or not isinstance(getattr(type(owner), name, None), property)
+    ):
+        known[CHANGES] = known.get(CHANGES, 0) + 1
+
+
 class BackendLayer:
     """Base of Keras's ``Layer`` with this backend."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        known = self.__dict__
-        if (
-            known.get(name, _MISSING) is not value
-            and name not in NOT_OF_CALLS
-            # What a property's setter changes comes here under a name of its own.
-            and (name in known or not isinstance(getattr(type(self), name, None), property))
-        ):
-            known[CHANGES] = known.get(CHANGES, 0) + 1
+        if name not in NOT_OF_CALLS:
+            count_change(self, name, value)
         super().__setattr__(name, value)

@@ -15,10 +15,10 @@ from keras.src.optimizers import base_optimizer
 from keras.src.optimizers.schedules import learning_rate_schedule
 
 import pullback as pb
-from keras_pullback.src.layer import CHANGES
+from keras_pullback.src.layer import CHANGES, count_change
 from keras_pullback.src.model_calls import is_in_scope, is_of_keras
 from keras_pullback.src.variable import Variable
-from pullback.program.value import STACKS
+from pullback.program.value import STACKS, outside_traces
 
 #: Gradients of certain variables came once; or such updates are Keras's for good.
 _SEEN: Any = "seen"
@@ -28,8 +28,6 @@ _EAGER: Any = "eager"
 _MOST_SETS = 32
 _MOST_CHANGES = 8
 
-_MISSING = object()
-
 
 class BackendOptimizer(base_optimizer.BaseOptimizer):
     """Base of Keras's ``Optimizer`` with this backend."""
@@ -37,11 +35,7 @@ class BackendOptimizer(base_optimizer.BaseOptimizer):
     built: bool
 
     def __setattr__(self, name: str, value: Any) -> None:
-        known = self.__dict__
-        # What a property's setter changes comes here under a name of its own.
-        is_property = name not in known and isinstance(getattr(type(self), name, None), property)
-        if not is_property and known.get(name, _MISSING) is not value:
-            known[CHANGES] = known.get(CHANGES, 0) + 1
+        count_change(self, name, value)
         super().__setattr__(name, value)
 
     def apply_gradients(self, grads_and_vars: Any) -> Any:
@@ -67,14 +61,9 @@ class BackendOptimizer(base_optimizer.BaseOptimizer):
         So an optimizer can be used in a user's ``train_step`` that nobody has built before.
         """
         if STACKS.builders and not self.built and not is_in_scope():
-            builders, recorders = STACKS.builders, STACKS.recorders
-            STACKS.builders, STACKS.recorders = [], []
-            try:
-                with backend.name_scope(self.name, caller=self):
-                    self.build([*variables])
-                self.built = True
-            finally:
-                STACKS.builders, STACKS.recorders = builders, recorders
+            with outside_traces(), backend.name_scope(self.name, caller=self):
+                self.build([*variables])
+            self.built = True
 
     def _updates(self) -> Updates:
         updates: Updates | None = self.__dict__.get("_pullback_updates")

@@ -14,16 +14,12 @@ from keras.src import tree
 
 import pullback as pb
 from keras_pullback.src.arrays import ArrayData, Epoch, Pace
-from pullback.errors import TracerArrayError, TracerBoolError, TracerIntegerError
+from pullback.errors import NEEDS_VALUES
 from pullback.trace.leaves import flatten_values
 
 
 class NoLogs(Exception):
     """A step returned something that is no dictionary of arrays: a loop cannot carry it."""
-
-
-#: What tells that a step needs values while it is traced: it cannot be compiled, but it can run.
-NEEDS_VALUES = (TracerArrayError, TracerBoolError, TracerIntegerError)
 
 
 class Step:

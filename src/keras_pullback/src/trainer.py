@@ -37,7 +37,6 @@ from keras_pullback.src.model_calls import ModelCalls
 from keras_pullback.src.nonfinite import LossWatch
 from keras_pullback.src.ops.core import convert_to_numpy, convert_to_tensor
 from keras_pullback.src.steps import (
-    NEEDS_VALUES,
     Loops,
     MetricLogs,
     NativeEpochs,
@@ -46,6 +45,7 @@ from keras_pullback.src.steps import (
     StepLogs,
     concatenate,
 )
+from pullback.errors import NEEDS_VALUES
 
 #: How long a native call may take: the progress bar moves and Ctrl-C is heard between calls.
 _CHUNK_S = {True: 0.05, False: 0.5}

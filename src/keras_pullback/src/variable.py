@@ -13,7 +13,7 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope, in_sta
 
 import pullback as pb
 from keras_pullback.src import distribution_lib
-from pullback.program.value import STACKS
+from pullback.program.value import outside_traces
 
 
 class Variable(KerasVariable):
@@ -21,12 +21,8 @@ class Variable(KerasVariable):
 
     def _initialize_with_initializer(self, initializer: Any) -> None:
         # A layer that a user's traced step builds: its variables begin with arrays, not tracers.
-        builders, recorders = STACKS.builders, STACKS.recorders
-        STACKS.builders, STACKS.recorders = [], []
-        try:
+        with outside_traces():
             super()._initialize_with_initializer(initializer)
-        finally:
-            STACKS.builders, STACKS.recorders = builders, recorders
 
     def _initialize(self, value: Any) -> None:
         from keras_pullback.src.ops.core import convert_to_tensor

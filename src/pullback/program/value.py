@@ -7,6 +7,7 @@ nothing of broadcasting or promotion.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
@@ -398,6 +399,17 @@ class _Stacks(threading.local):
 
 
 STACKS = _Stacks()
+
+
+@contextlib.contextmanager
+def outside_traces() -> Iterator[None]:
+    """A block that runs as if this thread neither traced nor recorded anything."""
+    builders, recorders = STACKS.builders, STACKS.recorders
+    STACKS.builders, STACKS.recorders = [], []
+    try:
+        yield
+    finally:
+        STACKS.builders, STACKS.recorders = builders, recorders
 
 
 def current_builder() -> Builder | None:

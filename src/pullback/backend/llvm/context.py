@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 #: Slots before those of the program's buffers: inputs, outputs, constants.
-ABORT, HOST, ARENA, SCRATCH, STOP, PROFILE = range(6)
-FIRST_BUFFER: Final = 6
+ABORT, HOST, ARENA, SCRATCH, STOP, PROFILE, FIRST_BUFFER = range(7)
 #: A NumPy array object keeps its data pointer right after Python's object header.
 DATA_OFFSET: Final = object.__basicsize__

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from pullback.backend.llvm.emit import Function, Module, V, lanes_of, vector_type
 from pullback.backend.llvm.expression import LANES, Writer, is_better
+from pullback.backend.llvm.gemm_schedule import CACHE_LINE_BYTES
 from pullback.backend.llvm.scalar import constant, element_type, emit_op, memory_type
 from pullback.kernels.core import (
     Buffer,
@@ -35,7 +36,6 @@ WIDE_OPERATIONS = 12
 #: Rows at places that are data come from a buffer larger than this, in stretches of at least so
 #: many bytes: the processor cannot foresee them. They are asked for so many rows ahead.
 FAR_BYTES, LEAST_STRETCH_BYTES, ROWS_AHEAD = 1 << 20, 256, 2
-_LINE_BYTES = 64
 
 
 def start_function(module: Module, name: str, buffers: Iterable[Buffer]) -> Writer:
@@ -148,7 +148,8 @@ def _prefetch_rows(w: Writer, kernel: LoopKernel, row: V) -> None:
         for buffer, offset, count in dict.fromkeys(stretches):
             element = memory_type(buffer.dtype)
             start = f.gep(element, w.pointers[buffer], w.scalar_index(offset))
-            with f.loop(0, count * buffer.dtype.itemsize + _LINE_BYTES - 1, _LINE_BYTES) as byte:
+            end = count * buffer.dtype.itemsize + CACHE_LINE_BYTES - 1
+            with f.loop(0, end, CACHE_LINE_BYTES) as byte:
                 f.prefetch(f.gep("i8", start, byte))
 
 
