@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.program.examples import MATRIX, ROW, SCALAR, traced
+from tests.program.programs_by_hand import MATRIX, ROW, SCALAR, traced
 
 from pullback.passes.base import Pass, PassLog
 from pullback.passes.canonicalize import canonicalize

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.program.examples import LINE, ROW, SCALAR, traced
+from tests.program.programs_by_hand import LINE, ROW, SCALAR, traced
 
 from pullback import config
 from pullback.errors import ConfigurationError, RegistrationError, VerificationError

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.program.examples import LINE, ROW, SCALAR, layer, traced
+from tests.program.programs_by_hand import LINE, ROW, SCALAR, layer, traced
 
 import pullback.primitives  # noqa: F401
 from pullback.errors import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.program.examples import LINE, ROW, layer, loops, traced
+from tests.program.programs_by_hand import LINE, ROW, layer, loops, traced
 
 import pullback.primitives  # noqa: F401
 from pullback.errors import DTypeError, ShapeError, VerificationError

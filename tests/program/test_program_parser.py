@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.passes.bits import same_bits
-from tests.program.examples import ROW, layer, loops, traced
+from tests.program.programs_by_hand import ROW, layer, loops, traced
 from tests.program.strategies import programs, programs_with_arguments
 
 from pullback.errors import ParseError

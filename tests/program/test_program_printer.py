@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.program.examples import ROW, layer, loops, traced
+from tests.program.programs_by_hand import ROW, layer, loops, traced
 
 from pullback.primitives.custom import HostCall
 from pullback.primitives.elementwise import Neg

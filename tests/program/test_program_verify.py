@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given
-from tests.program.examples import LINE, MATRIX, ROW, SCALAR, layer, loops, traced
+from tests.program.programs_by_hand import LINE, MATRIX, ROW, SCALAR, layer, loops, traced
 from tests.program.strategies import programs
 
 from pullback.errors import VerificationError
