@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
 from pullback.autodiff.cotangents import is_floating, zeros
@@ -19,6 +19,7 @@ from pullback.program.builder import inline
 from pullback.program.core import NDArray, Program
 from pullback.program.primitive import CONTROL, Cotangents, Primitive
 from pullback.program.value import Value, current_builder
+from pullback.records import dataclass
 from pullback.types import ArrayType
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from pullback.errors import ConfigurationError
+from pullback.records import dataclass
 
 MAX_THREADS: Final = 1024
 TARGETS: Final = ("auto", "avx512", "avx2", "generic")

@@ -7,7 +7,7 @@ bodies once and binds one equation, also in eager mode: a tape sees a loop as a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from pullback.primitives.elementwise import Clip
 from pullback.primitives.shape import Concatenate, Reshape, Reverse, Slice
 from pullback.program.core import Var
 from pullback.program.value import Array, Value, as_value
+from pullback.records import dataclass
 from pullback.trace.body import (
     Traced,
     agree,

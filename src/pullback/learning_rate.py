@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +21,7 @@ from pullback.control import fori_loop
 from pullback.errors import NEEDS_VALUES, ShapeError
 from pullback.jit import Jit, jit
 from pullback.ops import arange, asarray, astype, take, where
+from pullback.records import dataclass
 from pullback.trace.variable import Variable
 
 NDArray = np.ndarray[Any, Any]

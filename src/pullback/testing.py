@@ -6,7 +6,6 @@ May import everything. Start at ``check_vjp``: reverse-mode derivatives against 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from pullback.errors import PullbackError
 from pullback.program.primitive import Primitive
 from pullback.program.value import STACKS, Array, Value, as_value
+from pullback.records import dataclass
 from pullback.types import FLOATING, ArrayType, float64, type_of
 
 if TYPE_CHECKING:

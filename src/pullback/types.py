@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
 
 from pullback.errors import DTypeError
+from pullback.records import dataclass
 
 DType = np.dtype[Any]
 

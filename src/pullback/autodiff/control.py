@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pullback.autodiff import control_jvp
 from pullback.autodiff.cotangents import is_floating, zeros
@@ -34,6 +33,7 @@ from pullback.program.builder import Builder, inline
 from pullback.program.core import Program
 from pullback.program.primitive import Cotangents
 from pullback.program.value import Value
+from pullback.records import dataclass
 from pullback.types import ArrayType
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pullback.autodiff.cotangents import is_floating, zeros
@@ -22,6 +22,7 @@ from pullback.primitives.derive import Extension, merge_extended, note_extension
 from pullback.program.core import Program, Var
 from pullback.program.primitive import Primitive
 from pullback.program.value import Value
+from pullback.records import dataclass
 
 Positions = tuple[int, ...]
 Values = tuple[Value, ...]

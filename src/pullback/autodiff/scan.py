@@ -7,7 +7,7 @@ Imports ``joint``, ``reach``, ``split`` and ``step_sums``; ``control`` installs 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pullback.autodiff.cotangents import add, zeros
 from pullback.autodiff.joint import (
@@ -34,6 +34,7 @@ from pullback.program.builder import Builder, inline
 from pullback.program.core import Atom, Program, Var
 from pullback.program.primitive import Cotangents
 from pullback.program.value import Value
+from pullback.records import dataclass
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -6,11 +6,11 @@ Imports ``program`` and ``primitives.derive``. Start at ``split_program``; ``con
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from pullback.program.core import Atom, Equation, Program, Var
 from pullback.program.primitive import CHEAP, LAYOUT
+from pullback.records import dataclass
 
 #: How many cheap equations in a row are computed again to keep one value less.
 CHAIN: Final = 4

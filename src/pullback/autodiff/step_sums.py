@@ -9,7 +9,6 @@ one. Imports ``primitives``; ``scan`` uses it. Start at ``deferred_terms``.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pullback.autodiff.cotangents import add
@@ -19,6 +18,7 @@ from pullback.primitives.reduce import ReduceSum
 from pullback.program.core import Atom, Equation, Program, Var
 from pullback.program.primitive import LAYOUT, Primitive
 from pullback.program.value import Value
+from pullback.records import dataclass
 
 #: A sum in the loop reads and writes its total in each step.
 _PASSES: Final = 2

@@ -12,7 +12,6 @@ import ctypes
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -30,6 +29,7 @@ from pullback.kernels.cost import LONG_S, Cost
 from pullback.passes.pipeline import Numerics
 from pullback.program.core import NDArray, Program
 from pullback.program.printer import program_text
+from pullback.records import dataclass
 from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, type_of
 
 _STOP_WORDS = 64

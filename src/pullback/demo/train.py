@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from pullback import keras
+from pullback.records import dataclass
 
 PIXELS: Final = 784
 CLASSES: Final = 10

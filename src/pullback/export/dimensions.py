@@ -10,9 +10,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Any, Final
+
+from pullback.records import dataclass
 
 #: A product of free lengths, by name, in order; ``()`` is 1.
 Monomial = tuple[str, ...]

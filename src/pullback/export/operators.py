@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, final
 
 from pullback.errors import LeakedTracerError
@@ -18,6 +18,7 @@ from pullback.program.core import Program
 from pullback.program.interpret import interpret
 from pullback.program.primitive import CONTROL, NDArray, Primitive
 from pullback.program.value import Array, Value, as_value
+from pullback.records import dataclass
 from pullback.trace.stage import Staged, stage
 from pullback.types import ArrayType
 

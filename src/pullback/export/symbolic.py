@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -22,6 +22,7 @@ from pullback.program.builder import Builder
 from pullback.program.core import Atom, Equation, Literal, Program, Var
 from pullback.program.primitive import NDArray, Primitive
 from pullback.program.value import STACKS, Array, Tracer, Value, current_builder
+from pullback.records import dataclass
 from pullback.trace.stage import Staged, stage
 from pullback.trace.variable import Variable
 from pullback.types import FLOATING, ArrayType, DType

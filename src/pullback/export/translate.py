@@ -7,7 +7,6 @@ family, each under ``@translates``. Start at ``Translator.program``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from pullback.export.errors import ExportError
 from pullback.export.graph import Graph, Name, Root
 from pullback.program.core import Atom, Equation, Program, Var
 from pullback.program.primitive import Primitive
+from pullback.records import dataclass
 from pullback.types import ArrayType, DType
 
 

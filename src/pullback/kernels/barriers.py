@@ -8,7 +8,7 @@ a loop. Start at ``plan_barriers``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pullback.kernels.core import (
     Block,
@@ -22,6 +22,7 @@ from pullback.kernels.core import (
     WhileStep,
 )
 from pullback.kernels.memory import access_of
+from pullback.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

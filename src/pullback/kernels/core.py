@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from pullback.kernels.index import Affine, LoopVar
 from pullback.program.source import Origin, Source
+from pullback.records import dataclass
 from pullback.types import DType
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ Decides the number of threads, the size of tasks, and whether a run listens to C
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from pullback.kernels.core import (
     Block,
@@ -24,6 +23,7 @@ from pullback.kernels.core import (
 from pullback.kernels.expression import topological
 from pullback.kernels.stages import CHEAP_OPS, stage_roots
 from pullback.program.loops import SCALAR_OPS
+from pullback.records import dataclass
 
 #: A run expected to take longer polls for Ctrl-C from a helper thread.
 LONG_S = 0.02

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pullback.kernels.core import Node
 from pullback.kernels.expression import Expressions, ReadOperand, dynamic_nodes
 from pullback.kernels.index import Affine, LoopVar, as_index
 from pullback.program.core import Atom, Equation, Literal, Program, Var
 from pullback.program.primitive import Trait
+from pullback.records import dataclass
 
 #: A group without rows runs on one thread; it may only handle this many elements a value.
 SERIAL_ELEMENTS = 4096

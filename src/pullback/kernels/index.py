@@ -7,9 +7,10 @@ ranges of its terms, so that a reshape of a reshape reads contiguous memory agai
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from pullback.records import dataclass
 
 if TYPE_CHECKING:
     from pullback.kernels.core import Node

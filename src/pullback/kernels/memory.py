@@ -7,7 +7,6 @@ inside it lives for the whole loop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from pullback.kernels.core import (
     Block,
@@ -26,6 +25,7 @@ from pullback.kernels.core import (
 )
 from pullback.kernels.expression import dynamic_nodes, topological
 from pullback.kernels.schedule import Lowered
+from pullback.records import dataclass
 
 ALIGNMENT_BYTES = 64
 

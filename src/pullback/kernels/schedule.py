@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from pullback.kernels.core import (
@@ -43,6 +43,7 @@ from pullback.kernels.lower import GroupLowering
 from pullback.kernels.stages import stage_roots
 from pullback.program.core import Atom, Equation, Literal, NDArray, Program, Var
 from pullback.program.primitive import Primitive, Trait
+from pullback.records import dataclass
 from pullback.types import ArrayType, DType, bool_
 
 

@@ -5,7 +5,6 @@ Imports ``arguments`` and ``primitives``. The promotion table itself is in ``typ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -16,6 +15,7 @@ from pullback.ops.arguments import ArrayLike, as_array, as_shape, check_device
 from pullback.primitives import operators
 from pullback.primitives.cast import Bitcast, Convert, convert
 from pullback.program.value import Array, Value, is_array_like
+from pullback.records import dataclass
 from pullback.types import (
     BOOLEAN,
     FLOATING,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from pullback.primitives import operators
 from pullback.primitives.dot import Dot
 from pullback.primitives.reduce import ReduceSum
 from pullback.program.value import Value
+from pullback.records import dataclass
 
 __all__ = ["einsum"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from pullback.primitives import operators
 from pullback.primitives.indexing import position_dtype
 from pullback.primitives.shape import Concatenate, Reshape, Reverse, Slice
 from pullback.program.value import Array, Value
+from pullback.records import dataclass
 from pullback.types import INTEGER, SIGNED, ArrayType, bool_
 
 #: Where a new axis of length 1 is put.

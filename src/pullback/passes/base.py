@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final, final
 
 from pullback.errors import RegistrationError
 from pullback.program.core import Atom, Equation, Program, Var, subprograms
 from pullback.program.primitive import CONTROL, Primitive
+from pullback.records import dataclass
 
 
 class Promise(enum.IntEnum):

@@ -6,11 +6,12 @@ Imports ``program``. Start at ``Instance``; rules and their application are in `
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from pullback.program.core import Atom, Equation, Literal, Var
 from pullback.program.primitive import COMMUTATIVE, Primitive
+from pullback.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, final
 
 from pullback.errors import DTypeError, RegistrationError, ShapeError, VerificationError
@@ -28,6 +28,7 @@ from pullback.program.core import Atom, Equation, Literal, Program, Var
 from pullback.program.primitive import Primitive
 from pullback.program.source import provenance
 from pullback.program.value import Array, Value, as_value
+from pullback.records import dataclass
 from pullback.types import ArrayType, float32
 
 #: What a rule returns: the two sides, or None where it does not hold.

@@ -6,7 +6,6 @@ Imports ``program``, ``types`` and sibling families. Start at ``Dot``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -23,6 +22,7 @@ from pullback.primitives.shape import Transpose
 from pullback.program.loops import Index, LoopBuilder, Operand, Scalar
 from pullback.program.primitive import CONTRACTION, Cotangents, NDArray, Primitive, primitive
 from pullback.program.value import Value
+from pullback.records import dataclass
 from pullback.types import FLOATING, NUMERIC, SHORT_NAMES, ArrayType, DType, promote_types
 
 AxisPairs = tuple[tuple[int, ...], tuple[int, ...]]

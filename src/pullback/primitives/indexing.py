@@ -6,7 +6,6 @@ in ``scatter``. Start at ``Places``: how index vectors address an array.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -25,6 +24,7 @@ from pullback.program.primitive import (
     primitive,
 )
 from pullback.program.value import Value
+from pullback.records import dataclass
 from pullback.types import (
     FLOATING,
     INTEGER,

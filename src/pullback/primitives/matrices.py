@@ -6,7 +6,6 @@ and ``factorizations``; start at ``LinearAlgebra``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from pullback.errors import DTypeError, ShapeError
@@ -15,6 +14,7 @@ from pullback.primitives.dot import Dot
 from pullback.primitives.shape import Broadcast, Iota, Slice, Transpose
 from pullback.program.primitive import HOST, NDArray, Primitive, Trait
 from pullback.program.value import Value
+from pullback.records import dataclass
 from pullback.types import FLOATING, ArrayType, float32, float64, int32
 
 

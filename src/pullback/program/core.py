@@ -6,12 +6,13 @@ Imports ``types`` and ``source``. Start at ``Program``; the text form is in ``pr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pullback.program.source import Origin, Source
+from pullback.records import dataclass
 from pullback.types import ArrayType, type_of
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
 import numpy as np
@@ -32,6 +31,7 @@ from pullback.errors import ParseError
 from pullback.program.core import Atom, Equation, Literal, NDArray, Program, Var
 from pullback.program.primitive import REGISTRY, Primitive
 from pullback.program.printer import scalar_from_text
+from pullback.records import dataclass
 from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, DType, float64
 
 T = TypeVar("T")

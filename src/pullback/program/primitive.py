@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
 
 from pullback.errors import DifferentiationError, RegistrationError
+from pullback.records import dataclass
 from pullback.types import ArrayType
 
 if TYPE_CHECKING:

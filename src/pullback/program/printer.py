@@ -16,12 +16,12 @@ import re
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from pullback.program.core import Atom, Equation, Literal, NDArray, Program, Var
+from pullback.records import dataclass
 from pullback.types import BOOLEAN, INTEGER, SHORT_NAMES, ArrayType, DType
 
 #: A constant of at most so many elements is printed as a list of numbers.

@@ -9,8 +9,9 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from pullback.records import dataclass
 
 _PACKAGE_ROOTS = (
     str(Path(__file__).resolve().parent.parent),

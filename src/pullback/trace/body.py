@@ -6,7 +6,7 @@ Imports ``program``, ``tree`` and ``stage``. ``pullback.control`` and ``pullback
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pullback import tree
@@ -14,6 +14,7 @@ from pullback.errors import DTypeError, ShapeError, TreeError
 from pullback.primitives.cast import Convert
 from pullback.program.core import Atom, Equation, Var
 from pullback.program.value import Value, as_value
+from pullback.records import dataclass
 from pullback.trace.stage import Staged, stage
 from pullback.types import BOOLEAN, FLOATING, INTEGER, SHORT_NAMES, ArrayType, DType
 

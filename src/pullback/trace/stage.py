@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pullback.primitives.custom import StopGradient
 from pullback.program.builder import Builder
 from pullback.program.core import Atom, Equation, Literal, Program, Var
 from pullback.program.value import Array, Tracer, Value, as_value
+from pullback.records import dataclass
 from pullback.types import FLOATING, ArrayType
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pullback.backend.llvm.program import ProgramWriter
 from pullback.backend.llvm.target import Target
 from pullback.kernels.cost import Cost, block_cost
@@ -13,6 +11,7 @@ from pullback.passes.pipeline import Numerics, run_pipeline
 from pullback.passes.split_reductions import split_reductions
 from pullback.program.core import NDArray, Program
 from pullback.program.primitive import Primitive
+from pullback.records import dataclass
 from pullback.types import ArrayType
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
+
+from pullback.records import dataclass
 
 #: Fast-math flags that keep IEEE results: only multiply-add contraction is ever explicit (fma).
 ALIGNMENT_BYTES = 64

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from pullback.backend.llvm.emit import (
@@ -33,6 +33,7 @@ from pullback.backend.llvm.scalar import (
 from pullback.kernels.core import Buffer, Node, Reduction
 from pullback.kernels.expression import topological
 from pullback.kernels.index import Affine, Dynamic, LoopVar, Remainder
+from pullback.records import dataclass
 from pullback.types import FLOATING, DType, bool_, float32, int64
 
 LANES = 16

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from pullback.backend.llvm.emit import Function, V, element_bytes, vector_type
@@ -48,6 +47,7 @@ from pullback.backend.llvm.gemm_tile import (
     sweep_tile,
     times,
 )
+from pullback.records import dataclass
 
 __all__ = [
     "AVX2",

@@ -7,7 +7,6 @@ Imports ``emit`` and the parts ``gemm_schedule``, ``gemm_tile``, ``gemm_pack``. 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pullback.backend.llvm.emit import Function, V, element_bytes, vector_type
 from pullback.backend.llvm.gemm_pack import (
@@ -20,6 +19,7 @@ from pullback.backend.llvm.gemm_pack import (
 )
 from pullback.backend.llvm.gemm_schedule import ContractionSpec, Schedule
 from pullback.backend.llvm.gemm_tile import CACHE_LINE_BYTES, Element, i64, minus, plus, times
+from pullback.records import dataclass
 
 #: load(f, batch, x, y, lanes, mask) -> value: a fused operand's element (b, x, y) and its lanes.
 Load = Callable[[Function, V, V, V, int, V | None], V]

@@ -7,7 +7,6 @@ index map is fused into it. Imports ``emit`` and ``gemm_tile``. Start reading at
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pullback.backend.llvm.emit import Function, V
 from pullback.backend.llvm.gemm_tile import (
@@ -19,6 +18,7 @@ from pullback.backend.llvm.gemm_tile import (
     i64,
     rolled_loop,
 )
+from pullback.records import dataclass
 
 #: Reads lanes of one line: (f, line, position, lanes, mask) -> value. Lines run across the lanes.
 Source = Callable[[Function, V, V, int, V | None], V]

@@ -7,10 +7,11 @@ Start reading at ``ContractionSpec``, then ``choose_schedule``.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from pullback.backend.llvm.emit import element_bytes
+from pullback.records import dataclass
 
 #: Numbers of threads that blocks are chosen for; the commonest stand twice.
 THREADS = (1, 2, 2, 3, 4, 4, 8)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from pullback.backend.llvm.emit import (
     Function,
@@ -19,6 +18,7 @@ from pullback.backend.llvm.emit import (
     mangle,
     vector_type,
 )
+from pullback.records import dataclass
 
 CACHE_LINE_BYTES = 64
 #: Metadata from this number on is ours.

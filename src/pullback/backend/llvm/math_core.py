@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from pullback.backend.llvm.emit import Function, V, element_of, lanes_of, vector_type
+from pullback.records import dataclass
 
 INF: Final = math.inf
 NAN: Final = math.nan

@@ -7,11 +7,11 @@ All rest on ``x = k log(2) + r`` with ``|r| <= log(2) / 2`` and a polynomial for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from pullback.backend.llvm import math_tables as tables
 from pullback.backend.llvm.math_core import INF, Int, Mask, Num
+from pullback.records import dataclass
 
 LOG2_E: Final = 1.4426950408889634
 LOG_2: Final = 0.6931471805599453

@@ -8,7 +8,6 @@ All rest on ``x = 2**k (1 + f)`` with ``1 + f`` between ``sqrt(1/2)`` and ``sqrt
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from pullback.backend.llvm import math_tables as tables
@@ -26,6 +25,7 @@ from pullback.backend.llvm.math_core import (
 )
 from pullback.backend.llvm.math_exp import LOG_2, LOG_2_PARTS, exp_tail, scaled
 from pullback.backend.llvm.math_round import emit_trunc
+from pullback.records import dataclass
 
 _SCALE: Final = {"float": 23, "double": 54}
 LOG2_E_PAIR: Final = (1.4426950408889634, 2.0355273740931033e-17)

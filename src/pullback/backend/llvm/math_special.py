@@ -5,12 +5,12 @@ Imports ``math_core``, ``math_exp``, ``math_log`` and ``math_tables``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from pullback.backend.llvm import math_exp, math_log
 from pullback.backend.llvm import math_tables as tables
 from pullback.backend.llvm.math_core import INF, NAN, Num, exact_product
+from pullback.records import dataclass
 
 #: erf in float is 1 from here on.
 _ERF_LIMIT: Final = 3.94

@@ -7,7 +7,6 @@ All compute in double; results in float are rounded from that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from pullback.backend.llvm import math_tables as tables
@@ -22,6 +21,7 @@ from pullback.backend.llvm.math_core import (
     exact_sum,
     quick_sum,
 )
+from pullback.records import dataclass
 
 TWO_OVER_PI: Final = 0.6366197723675814
 PI: Final = (3.141592653589793, 1.2246467991473532e-16)

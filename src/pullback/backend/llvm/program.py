@@ -6,7 +6,7 @@ kernel's tasks. Where they wait for each other is planned in ``kernels.barriers`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pullback.backend.llvm.context import (
     ABORT,
@@ -45,6 +45,7 @@ from pullback.kernels.core import (
     WhileStep,
 )
 from pullback.kernels.schedule import Lowered
+from pullback.records import dataclass
 
 #: Loops nested deeper than this don't poll. The context's ``STOP`` slot has two words for each
 #: depth, and first two for host calls.

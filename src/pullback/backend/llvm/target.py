@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 import platform
-from dataclasses import dataclass
 from typing import Final
 
 import llvmlite.binding as llvm
 
 from pullback import config
 from pullback.errors import UnsupportedTargetError
+from pullback.records import dataclass
 
 _AVX2: Final = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 _AVX512: Final = (*_AVX2, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
