@@ -319,6 +319,17 @@ def test_products_of_all_sizes(machine: Machine, form: str, rng: np.random.Gener
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_narrow_results(machine: Machine, form: str, rng: np.random.Generator) -> None:
+    """Few columns, not as many as lanes: computed by lanes along the rows where these lie so."""
+    sizes = [(784, 32, 10), (64, 32, 10), (100, 7, 9), (131, 40, 11), (256, 128, 10), (33, 1, 10)]
+    problems = [product(rng, size, form, machine.target) for size in sizes]
+    problems.append(product(rng, (70, 20, 10), form, machine.target, batch=3))
+    turned = [choose_schedule(x.spec).turns for x in problems]
+    assert any(turned) == (form[0] == "t" and machine.target == AVX512)
+    check_all(machine, problems)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_vectors(machine: Machine, form: str, rng: np.random.Generator) -> None:
     """Matrix times vector, vector times matrix, dot and outer products."""
     sizes = [(1, 100, 57), (57, 100, 1), (1, 333, 1), (19, 1, 23), (3, 70, 40), (40, 70, 3)]
@@ -460,6 +471,7 @@ def test_splitting_tasks_changes_no_bit(
     best_machine: Machine, form: str, rng: np.random.Generator
 ) -> None:
     sizes = [(100, 300, 200), (128, 64, 512), (40, 1500, 90), (1, 500, 300), (300, 500, 1)]
+    sizes.append((784, 32, 10))
     problems = [product(rng, s, form, best_machine.target) for s in sizes]
     problems.append(product(rng, (20, 30, 40), form, best_machine.target, batch=7))
     compiled = Compiled(best_machine, problems)

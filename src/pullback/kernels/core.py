@@ -144,10 +144,14 @@ class LoopKernel:
     expressions: Expressions | None = None
 
     @property
+    def divided(self) -> tuple[LoopVar, ...]:
+        """The counters whose range tasks divide among them."""
+        return self.rows[:-1] if self.vector_rows and len(self.rows) > 1 else self.rows
+
+    @property
     def row_count(self) -> int:
         """Number of rows that tasks divide among them."""
-        divided = self.rows[:-1] if self.vector_rows and len(self.rows) > 1 else self.rows
-        return math.prod(v.extent for v in divided)
+        return math.prod(v.extent for v in self.divided)
 
     @property
     def tasks(self) -> int:

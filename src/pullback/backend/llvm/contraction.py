@@ -39,6 +39,16 @@ def contraction_spec(kernel: ContractionKernel, target: Target) -> ContractionSp
     )
 
 
+def contraction_kernel_tasks(kernel: ContractionKernel, target: Target) -> int:
+    """Number of independent pieces of the kernel."""
+    return gemm.contraction_tasks(contraction_spec(kernel, target))
+
+
+def contraction_prefetch_slots(kernel: ContractionKernel, target: Target) -> int:
+    """Number of lines that the kernel asks for on an errand."""
+    return gemm.prefetch_slots(contraction_spec(kernel, target))
+
+
 def _matrix(operand: Node, vars: tuple[LoopVar, LoopVar, LoopVar]) -> Matrix:
     buffer, offset = operand.payload
     strides = tuple(offset.coefficient(v) if v.extent > 1 else 0 for v in vars)
@@ -47,9 +57,12 @@ def _matrix(operand: Node, vars: tuple[LoopVar, LoopVar, LoopVar]) -> Matrix:
 
 
 def write_contraction_kernel(
-    module: Module, name: str, kernel: ContractionKernel, target: Target
-) -> tuple[list[Buffer], int, int]:
-    """Write the function; return its buffers, its number of tasks and scratch bytes a thread."""
+    module: Module, name: str, kernel: ContractionKernel, target: Target, errand_bytes: int = 0
+) -> tuple[list[Buffer], int]:
+    """Write the function; return its buffers and the scratch bytes it needs of each thread.
+
+    ``errand_bytes`` before the scratch is a block of memory to ask for on the way (``errands``).
+    """
     spec = contraction_spec(kernel, target)
     buffers = list(access_of(kernel).buffers)
     arguments = [("ptr", f"p{i}") for i in range(len(buffers))]
@@ -59,6 +72,7 @@ def write_contraction_kernel(
     a, b = (_origin(w, operand) for operand in (kernel.a, kernel.b))
     roots = [s.value for s in kernel.stores]
     w.hoist(roots)
+    scratch = f.args[-1]
     gemm.emit_contraction(
         f,
         spec,
@@ -66,12 +80,13 @@ def write_contraction_kernel(
         b=b,
         begin=f.args[-3],
         end=f.args[-2],
-        scratch=f.args[-1],
+        scratch=scratch,
         epilogue=_Epilogue(w, kernel),
+        errand=f.gep("i8", scratch, -errand_bytes) if errand_bytes else None,
     )
     f.ret()
     f.finish()
-    return buffers, gemm.contraction_tasks(spec), gemm.contraction_scratch_bytes(spec)
+    return buffers, gemm.contraction_scratch_bytes(spec)
 
 
 def _origin(w: Writer, operand: Node) -> V:

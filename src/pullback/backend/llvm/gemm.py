@@ -16,9 +16,11 @@ from functools import partial
 
 from pullback.backend.llvm.emit import Function, V, element_bytes, vector_type
 from pullback.backend.llvm.gemm_operands import Block, Load, Operands, Slice, scratch_layout
+from pullback.backend.llvm.gemm_pack import transpose_square
 from pullback.backend.llvm.gemm_schedule import (
     AVX2,
     AVX512,
+    CACHE_LINE_BYTES,
     GENERIC,
     MOST_ROW_POINTERS,
     NEON,
@@ -32,7 +34,6 @@ from pullback.backend.llvm.gemm_schedule import (
     packs_along_rows,
 )
 from pullback.backend.llvm.gemm_tile import (
-    CACHE_LINE_BYTES,
     DotTile,
     OuterTile,
     SweepTile,
@@ -46,6 +47,7 @@ from pullback.backend.llvm.gemm_tile import (
     rolled_loop,
     sweep_tile,
     times,
+    zero,
 )
 from pullback.records import dataclass
 
@@ -66,6 +68,7 @@ __all__ = [
     "emit_contraction",
     "flop_count",
     "packs_along_rows",
+    "prefetch_slots",
 ]
 
 #: epilogue(f, batch, row, column, lanes, value, mask): takes finished results of one row.
@@ -78,6 +81,15 @@ def contraction_scratch_bytes(spec: ContractionSpec) -> int:
         return 0
     plan = choose_schedule(spec)
     return scratch_layout(spec.transposed() if plan.swapped else spec, plan).total
+
+
+def prefetch_slots(spec: ContractionSpec) -> int:
+    """Number of lines that the contraction asks for on an errand, shared among threads."""
+    if contraction_tasks(spec) == 0:
+        return 0
+    plan = choose_schedule(spec)
+    tiles = spec.batch * plan.row_tiles * plan.panels
+    return tiles * spec.k if plan.kind == "outer" else 0
 
 
 def emit_contraction(
@@ -93,6 +105,7 @@ def emit_contraction(
     load_a: Load | None = None,
     load_b: Load | None = None,
     tables: tuple[V, V] | None = None,
+    errand: V | None = None,
 ) -> None:
     """Append the code that computes tasks ``begin`` to ``end`` of a contraction.
 
@@ -117,6 +130,7 @@ def emit_contraction(
             (p, j), (p, j + 1), … or, if ``packs_along_rows(spec.b)``, (p, j), (p + 1, j), …
         tables: For ``spec.indexed_a``: pointers to m and k element offsets, ``i64``: ``rows`` and
             ``terms`` of the spec.
+        errand: This thread's block of memory to ask for on the way (``errands``).
 
     The sum of each result is one chain over k (for lanes along k, one chain a lane and then a
     tree), whatever the tasks: splitting the tasks over calls never changes a bit.
@@ -135,7 +149,7 @@ def emit_contraction(
     if plan.swapped:
         spec, a, b = spec.transposed(), b, a
     operands = Operands(f, spec, plan, (a, b, scratch), (load_a, load_b), tables)
-    writer = _Writer(f, spec, plan, operands, epilogue)
+    writer = _Writer(f, spec, plan, operands, epilogue, errand)
     with rolled_loop(f, begin, end, hint="task") as task:
         writer.write_task(task, begin)
 
@@ -172,9 +186,10 @@ class _Writer:
         plan: Schedule,
         operands: Operands,
         epilogue: Epilogue,
+        errand: V | None,
     ) -> None:
         self.f, self.spec, self.plan = f, spec, plan
-        self.operands, self.epilogue = operands, epilogue
+        self.operands, self.epilogue, self.errand = operands, epilogue, errand
 
     # --- loops -----------------------------------------------------------------------------------
     def write_task(self, task: V, begin: V) -> None:
@@ -317,6 +332,8 @@ class _Writer:
         sums = (place.sums, part.length, part.first)
         plain = outer_tile(f.module, self._outer_tile(last_panel, packs=False))
         arguments = (*a, *self._b_operand(place), *sums, *self._prefetched(place), i64(0))
+        if self.errand is not None:
+            arguments = (*arguments, self.errand)
         if not self._tiles_pack:
             call_function(f, plain, *arguments)
             return
@@ -360,6 +377,7 @@ class _Writer:
             packs=packs,
             a_row=None if few or self.spec.indexed_a else operands.a_strides[0],
             indexed=self.spec.indexed_a,
+            errands=self.errand is not None and not packs,
         )
 
     def _call_thin_tile(self, place: _Place, a: V) -> None:
@@ -415,7 +433,7 @@ class _Writer:
         result = _Result(place.block.batch, row, column, place.sums, stride)
         if plan.swapped:
             columns = self._by_panel(is_last, plan.panel, self._last_columns)
-            self._hand_over_scalars(result, columns)
+            (self._hand_over_turned if plan.turns else self._hand_over_scalars)(result, columns)
         else:
             self._hand_over_vectors(result, skipped, is_last)
 
@@ -466,6 +484,24 @@ class _Writer:
         value = f.load(vector_type(lanes, accumulate), place)
         row, column = plus(f, result.row, r), plus(f, result.column, offset)
         self.epilogue(f, result.batch, row, column, lanes, value, mask)
+
+    def _hand_over_turned(self, result: _Result, columns: V) -> None:
+        """Results of the transposed product, turned square by square into the caller's rows."""
+        f, accumulate, side, rows = self.f, self.spec.accumulate, self.plan.lanes, self.plan.rows
+        type = vector_type(side, accumulate)
+        turned = f.gep("i8", self.operands.scratch, self.operands.layout.turned_offset)
+        mask = f.const_lanes("i1", [x < rows for x in range(side)]) if rows < side else None
+        with rolled_loop(f, 0, columns, side, hint="square") as first:
+            starts = [plus(f, first, times(f, result.stride, r)) for r in range(rows)]
+            square = [f.load(type, f.gep(accumulate, result.sums, x)) for x in starts]
+            square += [zero(type)] * (side - rows)
+            for i, line in enumerate(transpose_square(f, square)):
+                f.store(line, f.gep(accumulate, turned, i * side))
+            count = f.intrinsic("smin", minus(f, columns, first), i64(side))
+            with rolled_loop(f, 0, count, hint="row") as r:
+                value = f.load(type, f.gep(accumulate, turned, times(f, r, side)))
+                row = plus(f, result.column, plus(f, first, r))
+                self.epilogue(f, result.batch, row, result.row, side, value, mask)
 
     def _hand_over_scalars(self, result: _Result, columns: V) -> None:
         """Results of the transposed product: its columns are the caller's rows."""

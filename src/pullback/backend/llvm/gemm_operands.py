@@ -17,8 +17,8 @@ from pullback.backend.llvm.gemm_pack import (
     write_line_copy,
     write_transposition,
 )
-from pullback.backend.llvm.gemm_schedule import ContractionSpec, Schedule
-from pullback.backend.llvm.gemm_tile import CACHE_LINE_BYTES, Element, i64, minus, plus, times
+from pullback.backend.llvm.gemm_schedule import CACHE_LINE_BYTES, ContractionSpec, Schedule
+from pullback.backend.llvm.gemm_tile import Element, i64, minus, plus, times
 from pullback.records import dataclass
 
 #: load(f, batch, x, y, lanes, mask) -> value: a fused operand's element (b, x, y) and its lanes.
@@ -30,13 +30,14 @@ SLACK = 16
 
 @dataclass(frozen=True)
 class Layout:
-    """A thread's scratch: packed A, packed B, accumulators. Offsets in bytes."""
+    """A thread's scratch: packed A, packed B, accumulators, a turned square. Offsets in bytes."""
 
     a_line: int
     b_offset: int
     b_panel: int
     c_offset: int
     c_tile: int
+    turned_offset: int
     total: int
 
 
@@ -58,8 +59,10 @@ def scratch_layout(spec: ContractionSpec, plan: Schedule) -> Layout:
     tiles = 1
     if plan.k_blocks > 1:
         tiles = plan.block_panels * (plan.block_rows // plan.rows)
-    total = c_offset + _aligned((tiles * c_tile + SLACK) * size)
-    return Layout(a_line, b_offset, b_panel, c_offset, c_tile, total)
+    turned_offset = c_offset + _aligned((tiles * c_tile + SLACK) * size)
+    turned = plan.lanes * plan.lanes if plan.turns else 0
+    total = turned_offset + _aligned(turned * size)
+    return Layout(a_line, b_offset, b_panel, c_offset, c_tile, turned_offset, total)
 
 
 def _aligned(size: int) -> int:

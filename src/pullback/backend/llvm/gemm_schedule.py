@@ -31,6 +31,8 @@ _B_CYCLES = {
 #: Numbers of blocks to choose from.
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 192)
 TILE_OVERHEAD_CYCLES, TASK_OVERHEAD_CYCLES = 25.0, 150.0
+#: Estimated cycles to turn one vector of results from the transposed product.
+TURN_CYCLES = 3.0
 #: Estimated cycles to bring a register's worth of B from the second-level cache.
 L2_CYCLES = 2.7
 #: Estimated cycles that a term of k costs a tile besides its arithmetic.
@@ -213,6 +215,11 @@ class Schedule:
         )
 
     @property
+    def turns(self) -> bool:
+        """Whether squares of the transposed result are turned before they are handed over."""
+        return self.swapped and self.rows > 1
+
+    @property
     def block_rows(self) -> int:
         """Most rows of a row block."""
         return _ceil(self.row_tiles, self.row_blocks) * self.rows
@@ -250,6 +257,9 @@ def choose_schedule(spec: ContractionSpec) -> Schedule:
     """
     if _sums_along_lanes(spec):
         return _with_blocks(spec, _dot_tiles(spec))
+    narrow = _narrow_tiles(spec)
+    if narrow is not None:
+        return replace(_with_blocks(spec.transposed(), narrow), swapped=True)
     turned = spec.transposed() if _is_column_of_rows(spec) else spec
     tiles = _sweep_tiles(turned) if _is_wide_row(turned) else _outer_tiles(turned)
     tiles = tiles if tiles.kind == "sweep" else _with_packing(turned, tiles)
@@ -273,6 +283,30 @@ def _is_wide_row(spec: ContractionSpec) -> bool:
     wide = spec.n >= SWEEP_COLUMNS and spec.b.strides[2] == 1
     size = spec.k * spec.n * element_bytes(spec.b.dtype)
     return spec.m == 1 and wide and spec.is_plain and size > spec.target.l1_bytes
+
+
+def _narrow_tiles(spec: ContractionSpec) -> Schedule | None:
+    """Tiles of the transposed result, where the result's few columns would leave lanes empty.
+
+    Lanes then run down A's contiguous rows, and one tile holds all columns; finished squares are
+    transposed in registers.
+    """
+    lanes, turned = _lanes(spec), spec.transposed()
+    if not (spec.is_plain and spec.a.strides[1] == 1 and 4 < spec.n < lanes <= spec.m):
+        return None
+    widths = [
+        vectors
+        for vectors in range(1, min(MAX_VECTORS, spec.m // lanes) + 1)
+        if spec.n <= _most_rows(turned, vectors * _registers(turned, lanes))
+    ]
+    if not widths:
+        return None
+    choices = [_tiles("outer", turned, lanes, x, spec.n, x * lanes) for x in widths]
+    tiles = _with_packing(turned, min(choices, key=lambda x: _tiles_cost(turned, x)))
+    turning = 4 * TURN_CYCLES * _round_up(spec.m, lanes) * spec.batch
+    cost = _tiles_cost(turned, tiles) + turning
+    fits = tiles.k_blocks == 1 and cost < _tiles_cost(spec, _outer_tiles(spec))
+    return tiles if fits else None
 
 
 # --- tiles ---------------------------------------------------------------------------------------

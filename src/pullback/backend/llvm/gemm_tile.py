@@ -18,9 +18,9 @@ from pullback.backend.llvm.emit import (
     mangle,
     vector_type,
 )
+from pullback.backend.llvm.errands import ask_for_line, begin_errand, end_errand
 from pullback.records import dataclass
 
-CACHE_LINE_BYTES = 64
 #: Metadata from this number on is ours.
 ROLLED = 700_000
 #: How many terms of k ahead a packing tile asks for memory.
@@ -228,12 +228,14 @@ class OuterTile:
     packs: bool = False
     a_row: int | None = None
     indexed: bool = False
+    errands: bool = False
 
     @property
     def name(self) -> str:
         """The function's name: everything that its body depends on."""
         kind = f"{self.a.tag}_{self.b.tag}_{mangle(self.a.accumulate)}"
         flags = "m" * self.masked + "p" * self.packs + "i" * self.indexed + "f" * self.has_fma
+        flags += "e" * self.errands
         flags += "" if self.a_row is None else f"a{self.a_row}".replace("-", "n")
         return f"outer{flags}_{self.rows}x{self.vectors}x{self.lanes}_{kind}"
 
@@ -270,7 +272,8 @@ def outer_tile(module: Module, tile: OuterTile) -> str:
     (masked tiles); C, ``rows`` x ``vectors * lanes`` accumulators, dense; the number of terms;
     whether C starts from zero; then, for a packing tile, where it leaves a copy of B (element
     stride along k ``other_step``), for the others memory to prefetch with each term (byte stride
-    ``other_bytes``). The sum of each element of C is one chain in the order of k.
+    ``other_bytes``); the block of the thread's errand (``errands``). The sum of each element of C
+    is one chain in the order of k.
     """
     return define_once(module, tile.name, lambda: _write_outer_tile(module, tile))
 
@@ -278,8 +281,10 @@ def outer_tile(module: Module, tile: OuterTile) -> str:
 def _write_outer_tile(module: Module, tile: OuterTile) -> None:
     way = "ptr" if tile.indexed else "i64"
     arguments = [("ptr", "a"), (way, "a_rows"), (way, "a_terms"), *_OUTER_ARGUMENTS]
+    arguments += [("ptr", "errand")] * tile.errands
     f = Function(module, tile.name, "void", arguments, linkage=LOCAL, attributes=SHARED)
-    a, a_rows, a_terms, b, b_step, valid, c, k, first, other, other_bytes, other_step = f.args
+    a, a_rows, a_terms, b, b_step, valid, c, k, first, other, other_bytes, other_step = f.args[:12]
+    errand = begin_errand(f, f.args[-1]) if tile.errands else None
     mask = f.lane_mask(valid, tile.lanes) if tile.masked else None
     places = [f.gep(tile.a.accumulate, c, i * tile.lanes) for i in range(tile.rows * tile.vectors)]
     sums = [f.alloca(tile.type, zero(tile.type)) for _ in places]
@@ -302,6 +307,8 @@ def _write_outer_tile(module: Module, tile: OuterTile) -> None:
         else:
             f.prefetch(other_at)
             f.store(f.gep("i8", other_at, other_bytes), other_slot)
+        if errand is not None:
+            ask_for_line(f, errand)
         if tile.indexed:
             a_at = f.load("i64", f.gep("i64", a_terms, p))
         else:
@@ -310,6 +317,8 @@ def _write_outer_tile(module: Module, tile: OuterTile) -> None:
         f.store(f.gep(tile.b.memory, b_at, b_step), b_slot)
     for slot, place in zip(sums, places, strict=True):
         f.store(f.load(tile.type, slot), place)
+    if errand is not None:
+        end_errand(f, errand)
     f.ret()
     f.finish()
 

@@ -23,7 +23,8 @@ from pullback.kernels.core import (
     Stage,
 )
 from pullback.kernels.expression import topological
-from pullback.kernels.index import Affine, Dynamic, LoopVar, as_index, split_index
+from pullback.kernels.foresight import Stretch, far_stretches
+from pullback.kernels.index import LoopVar, as_index, split_index
 from pullback.kernels.memory import access_of
 from pullback.kernels.stages import CHEAP_OPS, share_through_scratch, stage_roots
 from pullback.program.loops import SCALAR_OPS
@@ -33,9 +34,8 @@ from pullback.types import FLOATING, SIGNED, UNSIGNED, DType, bool_
 WIDE_LANES = 64
 #: Bodies with more operations than this don't fit the registers four times.
 WIDE_OPERATIONS = 12
-#: Rows at places that are data come from a buffer larger than this, in stretches of at least so
-#: many bytes: the processor cannot foresee them. They are asked for so many rows ahead.
-FAR_BYTES, LEAST_STRETCH_BYTES, ROWS_AHEAD = 1 << 20, 256, 2
+#: Rows at places that are data are asked for so many rows ahead.
+ROWS_AHEAD = 2
 
 
 def start_function(module: Module, name: str, buffers: Iterable[Buffer]) -> Writer:
@@ -47,8 +47,13 @@ def start_function(module: Module, name: str, buffers: Iterable[Buffer]) -> Writ
     return Writer(f, dict(zip(buffers, f.args, strict=False)))
 
 
-def write_loop_kernel(module: Module, name: str, kernel: LoopKernel) -> tuple[list[Buffer], int]:
-    """Write the function; return its buffers and the scratch bytes it needs of each thread."""
+def write_loop_kernel(
+    module: Module, name: str, kernel: LoopKernel, *, foreseen: bool = False
+) -> tuple[list[Buffer], int]:
+    """Write the function; return its buffers and the scratch bytes it needs of each thread.
+
+    ``foreseen``: what it gathers has been asked for before it runs.
+    """
     scratch = 0
     reuse: list[dict[Node, Node]] = [{} for _ in kernel.stages]
     buffers = list(access_of(kernel).buffers)
@@ -64,7 +69,7 @@ def write_loop_kernel(module: Module, name: str, kernel: LoopKernel) -> tuple[li
     if kernel.vector_rows:
         _write_rows_in_lanes(w, kernel, begin, end)
     else:
-        _write_rows(w, kernel, begin, end, reuse)
+        _write_rows(w, kernel, begin, end, reuse, [] if foreseen else far_stretches(kernel))
     w.f.ret()
     w.f.finish()
     return buffers, scratch
@@ -74,7 +79,7 @@ def _all_roots(stages: list[Stage]) -> list[Node]:
     return [n for stage in stages for n in stage_roots(stage)]
 
 
-def _task_range(w: Writer, kernel: LoopKernel, begin: V, end: V) -> tuple[V, V]:
+def task_range(w: Writer, kernel: LoopKernel, begin: V, end: V) -> tuple[V, V]:
     """Rows of the tasks ``begin..end``."""
     f = w.f
     size = V("i64", str(kernel.rows_per_task))
@@ -83,7 +88,7 @@ def _task_range(w: Writer, kernel: LoopKernel, begin: V, end: V) -> tuple[V, V]:
     return first, last
 
 
-def _bind_row(w: Writer, vars: tuple[LoopVar, ...], number: V) -> None:
+def bind_row(w: Writer, vars: tuple[LoopVar, ...], number: V) -> None:
     """Set the counters of the row with this number (row-major)."""
     flat = LoopVar(math.prod(v.extent for v in vars), "row")
     w.counters[flat] = number
@@ -96,7 +101,7 @@ def _bind_row(w: Writer, vars: tuple[LoopVar, ...], number: V) -> None:
 def _write_rows_in_lanes(w: Writer, kernel: LoopKernel, begin: V, end: V) -> None:
     stores = [s for stage in kernel.stages for s in stage.stores]
     roots = [s.value for s in stores]
-    first, last = _task_range(w, kernel, begin, end)
+    first, last = task_range(w, kernel, begin, end)
     *outer, var = kernel.rows
     wide = WIDE_LANES if _is_light(roots) else LANES
 
@@ -111,7 +116,7 @@ def _write_rows_in_lanes(w: Writer, kernel: LoopKernel, begin: V, end: V) -> Non
         w.vector_loop(var, first, last, body, wide=wide, roots=roots)
         return
     with w.f.loop(first, last) as row, w.scope():
-        _bind_row(w, tuple(outer), row)
+        bind_row(w, tuple(outer), row)
         w.vector_loop(var, 0, var.extent, body, wide=wide, roots=roots)
 
 
@@ -123,64 +128,37 @@ def _is_light(roots: list[Node]) -> bool:
 
 
 def _write_rows(
-    w: Writer, kernel: LoopKernel, begin: V, end: V, reuse: list[dict[Node, Node]]
+    w: Writer,
+    kernel: LoopKernel,
+    begin: V,
+    end: V,
+    reuse: list[dict[Node, Node]],
+    stretches: list[Stretch],
 ) -> None:
-    first, last = _task_range(w, kernel, begin, end)
+    first, last = task_range(w, kernel, begin, end)
     w.hoist(_before_stages(_all_roots(kernel.stages), kernel))
     with w.f.loop(first, last) as row, w.scope():
-        _prefetch_rows(w, kernel, row)
-        _bind_row(w, kernel.rows, row)
+        _prefetch_rows(w, kernel, row, stretches)
+        bind_row(w, kernel.rows, row)
         for stage, known in zip(kernel.stages, reuse, strict=True):
             w.reuse = known
             write_stage(w, stage)
 
 
-def _prefetch_rows(w: Writer, kernel: LoopKernel, row: V) -> None:
+def _prefetch_rows(w: Writer, kernel: LoopKernel, row: V, stretches: list[Stretch]) -> None:
     """Ask for what a row further on gathers: many lines on their way at once, not a few."""
-    stretches = [s for stage in kernel.stages for s in _far_stretches(stage, kernel)]
     if not stretches:
         return
     f = w.f
     last = V("i64", str(kernel.row_count - 1))
     ahead = f.intrinsic("smin", f.add(row, V("i64", str(ROWS_AHEAD))), last)
     with w.rebinding(kernel.rows), w.scope():
-        _bind_row(w, kernel.rows, ahead)
-        for buffer, offset, count in dict.fromkeys(stretches):
-            element = memory_type(buffer.dtype)
-            start = f.gep(element, w.pointers[buffer], w.scalar_index(offset))
-            end = count * buffer.dtype.itemsize + CACHE_LINE_BYTES - 1
-            with f.loop(0, end, CACHE_LINE_BYTES) as byte:
+        bind_row(w, kernel.rows, ahead)
+        for stretch in stretches:
+            element = memory_type(stretch.buffer.dtype)
+            start = f.gep(element, w.pointers[stretch.buffer], w.scalar_index(stretch.first))
+            with f.loop(0, stretch.nbytes + CACHE_LINE_BYTES - 1, CACHE_LINE_BYTES) as byte:
                 f.prefetch(f.gep("i8", start, byte))
-
-
-def _far_stretches(stage: Stage, kernel: LoopKernel) -> Iterable[tuple[Buffer, Affine, int]]:
-    """What each row reads of large buffers where its data say: buffer, first element, elements."""
-    inner = frozenset(stage.vars)
-    for node in topological(stage_roots(stage)):
-        if node.op != "load":
-            continue
-        buffer, offset = node.payload
-        places = [t for t, _ in offset.terms if isinstance(t, Dynamic)]
-        if buffer.nbytes < FAR_BYTES or not any(_is_known_ahead(t, kernel) for t in places):
-            continue
-        first = Affine(offset.constant, tuple(x for x in offset.terms if not x[0].free() & inner))
-        strides = [(v, offset.coefficient(v)) for v in stage.vars]
-        if any(stride is None or stride < 0 for _, stride in strides):
-            continue
-        count = 1 + sum((v.extent - 1) * (stride or 0) for v, stride in strides)
-        dense = count <= 2 * math.prod(v.extent for v, stride in strides if stride)
-        if dense and count * buffer.dtype.itemsize >= LEAST_STRETCH_BYTES:
-            yield buffer, first, count
-
-
-def _is_known_ahead(term: Dynamic, kernel: LoopKernel) -> bool:
-    """Whether the place depends on the row, and on nothing that only the row's own stages tell."""
-    nodes = topological([term.node])
-    loads = [n.payload[0] for n in nodes if n.op == "load"]
-    made_here = {s.buffer for stage in kernel.stages for s in stage.stores}
-    reduces = any(n.op in ("reduce", "argreduce") for n in nodes)
-    fixed = term.free() <= frozenset(kernel.rows) and bool(term.free())
-    return fixed and not reduces and made_here.isdisjoint(loads)
 
 
 def _before_stages(roots: list[Node], kernel: LoopKernel) -> list[Node]:
@@ -331,23 +309,37 @@ class _Accumulator:
     def _index_result(self) -> V:
         """The best lane: better value first, then the smaller index; unseen lanes never."""
         f = self.w.f
-        best: V | None = None
-        best_at = V("i64", "-1")
+        best: tuple[V, V] | None = None
         for lanes, (slot, where) in sorted(self.slots.items()):
             values = f.load(vector_type(lanes, element_type(self.dtype)), slot, align=64)
             indices = f.load(vector_type(lanes, "i64"), where or slot, align=64)
-            for lane in range(lanes):
-                value = f.extract(values, lane) if lanes > 1 else values
-                at = f.extract(indices, lane) if lanes > 1 else indices
-                if best is None:
-                    best, best_at = value, at
-                    continue
-                take = self._takes(value, at, best, best_at)
-                best, best_at = f.select(take, value, best), f.select(take, at, best_at)
-        if not self.slots:
-            return f.const(element_type(self.node.dtype), 0)
+            found = self._fold_index(values, indices)
+            best = found if best is None else self._better_of(best, found)
         bits = element_type(self.node.dtype)
-        return best_at if bits == "i64" else f.convert("trunc", best_at, bits)
+        if best is None:
+            return f.const(bits, 0)
+        return best[1] if bits == "i64" else f.convert("trunc", best[1], bits)
+
+    def _fold_index(self, values: V, indices: V) -> tuple[V, V]:
+        """The best of the lanes and its index, by halves."""
+        f = self.w.f
+        while (lanes := lanes_of(values.type)) > 1:
+            half = lanes // 2
+            low, high = list(range(half)), list(range(half, lanes))
+            if half == 1:
+                parts = [(f.extract(values, i), f.extract(indices, i)) for i in (0, 1)]
+            else:
+                parts = [
+                    (f.shuffle(values, None, x), f.shuffle(indices, None, x)) for x in (low, high)
+                ]
+            values, indices = self._better_of(*parts)
+        return values, indices
+
+    def _better_of(self, best: tuple[V, V], other: tuple[V, V]) -> tuple[V, V]:
+        """Value and index of the better one."""
+        f = self.w.f
+        take = self._takes(*other, *best)
+        return f.select(take, other[0], best[0]), f.select(take, other[1], best[1])
 
     def _takes(self, value: V, at: V, best: V, best_at: V) -> V:
         f = self.w.f
@@ -398,7 +390,7 @@ def write_prefix_kernel(module: Module, name: str, kernel: PrefixKernel) -> list
         _write_running(w, kernel, lanes)
 
     with w.f.loop(begin, end) as row, w.scope():
-        _bind_row(w, outer, row)
+        bind_row(w, outer, row)
         if spread is not None:
             w.vector_loop(spread, 0, spread.extent, run)
         else:

@@ -6,6 +6,7 @@ kernel's tasks. Where they wait for each other is planned in ``kernels.barriers`
 
 from __future__ import annotations
 
+import functools
 from dataclasses import field
 
 from pullback.backend.llvm.context import (
@@ -18,8 +19,15 @@ from pullback.backend.llvm.context import (
     SCRATCH,
     STOP,
 )
-from pullback.backend.llvm.contraction import write_contraction_kernel
+from pullback.backend.llvm.contraction import (
+    contraction_kernel_tasks,
+    contraction_prefetch_slots,
+    write_contraction_kernel,
+)
 from pullback.backend.llvm.emit import Function, Module, V
+from pullback.backend.llvm.errands import errand_bytes, write_no_errand
+from pullback.backend.llvm.foresee import write_foresight
+from pullback.backend.llvm.gemm_schedule import CACHE_LINE_BYTES
 from pullback.backend.llvm.loops import (
     prefix_tasks,
     write_loop_kernel,
@@ -29,7 +37,7 @@ from pullback.backend.llvm.loops import (
 from pullback.backend.llvm.scalar import memory_type
 from pullback.backend.llvm.target import Target
 from pullback.backend.llvm.threads import emit_barrier
-from pullback.kernels.barriers import plan_barriers
+from pullback.kernels.barriers import Barriers, plan_barriers
 from pullback.kernels.core import (
     Block,
     BranchStep,
@@ -44,6 +52,7 @@ from pullback.kernels.core import (
     Storage,
     WhileStep,
 )
+from pullback.kernels.foresight import Foresight, plan_foresight
 from pullback.kernels.schedule import Lowered
 from pullback.records import dataclass
 
@@ -73,6 +82,9 @@ class ProgramWriter:
     module: Module = field(default_factory=Module)
     scratch_bytes: int = 0
     functions: dict[Step, KernelFunction] = field(default_factory=dict)
+    barriers: Barriers = field(default_factory=Barriers)
+    foresight: dict[Step, Foresight] = field(default_factory=dict)
+    foreseers: dict[Step, KernelFunction] = field(default_factory=dict)
     _bodies: dict[str, str] = field(default_factory=dict)
 
     def write(self) -> str:
@@ -81,10 +93,50 @@ class ProgramWriter:
         self.module.has_half = self.target.name in ("avx512", "avx2") or (
             self.target.machine in ("aarch64", "arm64")
         )
+        self.barriers = plan_barriers(self.lowered.block, self.tasks)
+        self.foresight = plan_foresight(self.lowered.block)
+        self.barriers.before.update(s for s, x in self.foresight.items() if x.writers)
         self._write_kernels(self.lowered.block)
+        for step, foresight in self.foresight.items():
+            self.foreseers[step] = self._write_foresight(foresight)
+        self.scratch_bytes += self.errand_bytes
         self.scratch_bytes = -(-self.scratch_bytes // SCRATCH_ROUND) * SCRATCH_ROUND
         _Main(self).write()
         return str(self.module)
+
+    @property
+    def errand_bytes(self) -> int:
+        """Bytes before each thread's scratch that say what its contractions shall ask for."""
+        rows = [x.gather.row_count for x in self.foresight.values()]
+        return errand_bytes(max(rows)) if rows else 0
+
+    @functools.cached_property
+    def _foreseen(self) -> set[Kernel]:
+        """Gathers whose every line contractions have time to ask for."""
+        return {x.gather for step, x in self.foresight.items() if self._is_in_time(step, x)}
+
+    def _is_in_time(self, start: Step, foresight: Foresight) -> bool:
+        steps = foresight.loop.body.steps
+        slots = sum(
+            contraction_prefetch_slots(step, self.target)
+            for step in steps[steps.index(start) :]
+            if isinstance(step, ContractionKernel)
+        )
+        lines = foresight.stretch.nbytes // CACHE_LINE_BYTES + 2
+        return slots >= lines * foresight.gather.row_count
+
+    def tasks(self, kernel: Kernel) -> int:
+        """Number of independent pieces of a kernel, fixed by its shapes."""
+        if isinstance(kernel, ContractionKernel):
+            return contraction_kernel_tasks(kernel, self.target)
+        if isinstance(kernel, LoopKernel):
+            return kernel.tasks
+        return prefix_tasks(kernel) if isinstance(kernel, PrefixKernel) else 1
+
+    def _write_foresight(self, foresight: Foresight) -> KernelFunction:
+        name = f"foresee{len(self.foreseers)}"
+        buffers = write_foresight(self.module, name, foresight)
+        return KernelFunction(name, tuple(buffers), foresight.gather.tasks)
 
     def _write_kernels(self, block: Block) -> None:
         for step in block.steps:
@@ -103,19 +155,18 @@ class ProgramWriter:
         name = f"k{len(self.functions)}.{kernel.name}"
         name = f'"{name}"' if not name.replace(".", "_").isidentifier() else name
         if isinstance(kernel, ContractionKernel):
-            buffers, tasks, scratch = write_contraction_kernel(
-                self.module, name, kernel, self.target
+            buffers, scratch = write_contraction_kernel(
+                self.module, name, kernel, self.target, self.errand_bytes
             )
         elif isinstance(kernel, LoopKernel):
-            buffers, scratch = write_loop_kernel(self.module, name, kernel)
-            tasks = kernel.tasks
+            foreseen = kernel in self._foreseen
+            buffers, scratch = write_loop_kernel(self.module, name, kernel, foreseen=foreseen)
         elif isinstance(kernel, PrefixKernel):
-            buffers, tasks, scratch = write_prefix_kernel(self.module, name, kernel), 0, 0
-            tasks = prefix_tasks(kernel)
+            buffers, scratch = write_prefix_kernel(self.module, name, kernel), 0
         else:
-            buffers, tasks, scratch = write_scatter_kernel(self.module, name, kernel), 1, 0
+            buffers, scratch = write_scatter_kernel(self.module, name, kernel), 0
         self.scratch_bytes = max(self.scratch_bytes, scratch)
-        return KernelFunction(self._known(name), tuple(buffers), tasks)
+        return KernelFunction(self._known(name), tuple(buffers), self.tasks(kernel))
 
     def _known(self, name: str) -> str:
         """The name of an equal kernel written before, if there is one; then this one is dropped."""
@@ -142,9 +193,7 @@ class _Main:
         self.context, self.thread, self.threads, self.barrier = self.f.args
         self.pointers: list[dict[Buffer, V]] = [{}]
         self.counters: dict[object, V] = {}
-        self.barriers = plan_barriers(
-            program.lowered.block, lambda kernel: program.functions[kernel].tasks
-        )
+        self.barriers = program.barriers
         self.exit = "exit"
 
     def write(self) -> None:
@@ -164,7 +213,10 @@ class _Main:
         self.host = self._slot(HOST)
         scratch = self._slot(SCRATCH)
         size = V("i64", str(self.program.scratch_bytes))
-        self.scratch = f.gep("i8", scratch, f.mul(self.thread, size))
+        self.errand = f.gep("i8", scratch, f.mul(self.thread, size))
+        self.scratch = f.gep("i8", self.errand, self.program.errand_bytes)
+        if self.program.errand_bytes:
+            write_no_errand(f, self.errand)
         self.is_first = f.compare("eq", self.thread, V("i64", "0"))
         #: Which of two words the next host call writes; each thread counts for itself.
         self.turn = f.alloca("i64", V("i64", "0"))
@@ -212,6 +264,8 @@ class _Main:
         for step in block.steps:
             if step in self.barriers.before:
                 self._barrier()
+            if step in self.program.foresight:
+                self._foresee(step)
             if isinstance(step, LoopStep):
                 self._loop(step)
             elif isinstance(step, BranchStep):
@@ -239,11 +293,33 @@ class _Main:
                 self._call(function, pointers, V("i64", "0"), tasks)
             self._note_time(start, step)
             return
-        begin = f.binary("udiv", f.mul(self.thread, tasks), self.threads)
-        after = f.add(self.thread, V("i64", "1"))
-        end = f.binary("udiv", f.mul(after, tasks), self.threads)
-        self._call(function, pointers, begin, end)
+        self._call(function, pointers, *self._share(function.tasks))
         self._note_time(start, step)
+
+    def _share(self, tasks: int) -> tuple[V, V]:
+        """The first of this thread's tasks, and one past the last."""
+        f = self.f
+        begin = f.binary("udiv", f.mul(self.thread, V("i64", str(tasks))), self.threads)
+        after = f.add(self.thread, V("i64", "1"))
+        return begin, f.binary("udiv", f.mul(after, V("i64", str(tasks))), self.threads)
+
+    def _foresee(self, step: Step) -> None:
+        """Tell the contractions from ``step`` on what the next iteration gathers."""
+        function, loop = self.program.foreseers[step], self.program.foresight[step].loop
+        f = self.f
+        here, counters = self.pointers.pop(), dict(self.counters)
+        self.pointers.append({})
+        if isinstance(loop, LoopStep):
+            following = f.add(counters[loop.counter], V("i64", "1"))
+            last = V("i64", str(loop.counter.extent - 1))
+            self.counters[loop.counter] = f.intrinsic("smin", following, last)
+        pointers = [self._pointer(b) for b in function.buffers]
+        share = self._share(function.tasks)
+        if function.tasks == 1:
+            share = V("i64", "0"), f.convert("zext", self.is_first, "i64")
+        arguments = ", ".join(map(str, [*pointers, *share, self.errand]))
+        f.raw(f"call void @{function.name}({arguments})")
+        self.pointers[-1], self.counters = here, counters
 
     def _clock(self) -> V:
         self.f.module.declare("llvm.readcyclecounter", "i64", ())
