@@ -1,19 +1,23 @@
 """Machine code from LLVM IR text, and its way into memory, through llvmlite.
 
-Imports ``cache`` and ``target``. Start reading at ``load_ir``.
+Imports ``cache``, ``parts`` and ``target``. Start reading at ``load_ir``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
+import struct
 import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
 import llvmlite.binding as llvm
+from llvmlite.binding import ffi
 
-from pullback.backend.llvm import cache
+from pullback import config
+from pullback.backend.llvm import cache, parts
 from pullback.backend.llvm.target import Target, select_target
 from pullback.errors import CompilationError
 
@@ -32,6 +36,12 @@ PASSES: Final = (
     "instruction_combine",
     "simplify_cfg",
 )
+#: A thread for each so much text, up to the most: one more is worth its while from here on.
+PART_BYTES: Final = 48 << 10
+MOST_PARTS: Final = 4
+#: What is before the object files: how many there are, and the length of each.
+_COUNT: Final = struct.Struct("<I")
+_LENGTH: Final = struct.Struct("<Q")
 
 
 class Loaded:
@@ -43,7 +53,10 @@ class Loaded:
     def __init__(self, code: bytes) -> None:
         self._engine = llvm.create_lljit_compiler(use_jit_link=True, suppress_errors=True)
         # A JIT of its own for each program: a shared one keeps 10 KB for each unloaded library.
-        builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+        builder = llvm.JITLibraryBuilder()
+        for image in _unpacked(code):
+            builder.add_object_img(image)
+        builder.add_current_process()
         try:
             self._tracker = builder.link(self._engine, "program")
         except RuntimeError as error:
@@ -88,17 +101,106 @@ def load_ir(text: str, *, target: Target | None = None) -> Loaded:
 def compile_ir(text: str, *, target: Target) -> bytes:
     """Compile LLVM IR to object code for ``target``, after the few ``PASSES`` that pay.
 
+    Long text is compiled in parts, each by a thread, as far as there are processors.
+
     Raises:
         CompilationError: LLVM can't parse or verify the text; the message is LLVM's.
     """
-    machine = _target_machine(target)
-    with _optimized(text, machine) as module:
-        return bytes(machine.emit_object(module))
+    count = min(config.available_processors(), len(text) // PART_BYTES, MOST_PARTS)
+    texts = parts.split(text, count) if count > 1 else [text]
+    jobs = [_Job(part, target) for part in texts]
+    for job in jobs[1:]:
+        threading.Thread(target=job.run).start()
+    jobs[0].run()
+    return _packed([job.image() for job in jobs])
+
+
+class _Job:
+    """One part's compilation, and its result when it is there."""
+
+    def __init__(self, text: str, target: Target) -> None:
+        self._text = text
+        self._target = target
+        self._image = b""
+        self._error: BaseException | None = None
+        self._finished = threading.Event()
+
+    def run(self) -> None:
+        """Compile."""
+        try:
+            machine = _target_machine(self._target)
+            with _optimized(self._text, machine) as module:
+                self._image = _emitted(machine, module)
+        except BaseException as error:
+            self._error = error
+        self._finished.set()
+
+    def image(self) -> bytes:
+        """Wait for the object file; raise what went wrong."""
+        self._finished.wait()
+        if self._error is not None:
+            raise self._error
+        return self._image
+
+
+def _packed(images: list[bytes]) -> bytes:
+    lengths = [_LENGTH.pack(len(image)) for image in images]
+    return b"".join([_COUNT.pack(len(images)), *lengths, *images])
+
+
+def _unpacked(code: bytes) -> list[bytes]:
+    """The object files that ``_packed`` put together.
+
+    Raises:
+        CompilationError: the code is damaged.
+    """
+    try:
+        (count,) = _COUNT.unpack_from(code)
+        start = _COUNT.size + count * _LENGTH.size
+        images = []
+        for i in range(count):
+            (length,) = _LENGTH.unpack_from(code, _COUNT.size + i * _LENGTH.size)
+            images.append(code[start : start + length])
+            start += length
+    except struct.error:
+        start = -1
+    if start != len(code):
+        raise CompilationError("the object code is damaged: it is not as long as it says")
+    return images
+
+
+@functools.cache
+def _unlocked(name: str) -> Any:
+    """A function of llvmlite's library that other threads need not wait for.
+
+    llvmlite lets one thread at a time into LLVM, since most of its users share one context. Ours
+    share none, and LLVM asks for no more.
+    """
+    locked = getattr(ffi.lib, name)
+    library = ctypes.CDLL(ffi.lib._name, handle=ffi.lib._handle)
+    function = getattr(library, name)
+    function.argtypes, function.restype = locked.argtypes, locked.restype
+    return function
+
+
+def _emitted(machine: Any, module: Any) -> bytes:
+    """The object file of a module, as ``machine.emit_object`` gives it."""
+    with ffi.OutputString() as message:
+        emit = _unlocked("LLVMPY_TargetMachineEmitToMemory")
+        buffer = emit(machine, module, 1, message)
+        if not buffer:
+            raise CompilationError(f"LLVM can't write machine code: {message}")
+    try:
+        start = ffi.lib.LLVMPY_GetBufferStart(buffer)
+        return ctypes.string_at(start, ffi.lib.LLVMPY_GetBufferSize(buffer))
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
 
 
 @contextlib.contextmanager
 def _optimized(text: str, machine: Any) -> Iterator[Any]:
     """The module of ``text`` after LLVM's passes, in a context of its own, closed at the end."""
+    run = _unlocked("LLVMPY_RunNewFunctionPassManager")
     with llvm.create_context() as context, _parsed(text, context) as module:
         options = llvm.create_pipeline_tuning_options(SPEED_LEVEL)
         builder = llvm.create_pass_builder(machine, options)
@@ -107,7 +209,7 @@ def _optimized(text: str, machine: Any) -> Iterator[Any]:
             getattr(manager, f"add_{name}_pass")()
         for function in module.functions:
             if not function.is_declaration:
-                manager.run(function, builder)
+                run(manager, function, builder)
         yield module
 
 
