@@ -27,6 +27,8 @@ uint8: Final[DType] = np.dtype(np.uint8)
 uint16: Final[DType] = np.dtype(np.uint16)
 uint32: Final[DType] = np.dtype(np.uint32)
 uint64: Final[DType] = np.dtype(np.uint64)
+float8_e4m3fn: Final[DType] = np.dtype(ml_dtypes.float8_e4m3fn)
+float8_e5m2: Final[DType] = np.dtype(ml_dtypes.float8_e5m2)
 float16: Final[DType] = np.dtype(np.float16)
 bfloat16: Final[DType] = np.dtype(ml_dtypes.bfloat16)
 float32: Final[DType] = np.dtype(np.float32)
@@ -42,6 +44,8 @@ SHORT_NAMES: Final[dict[DType, str]] = {
     uint16: "u16",
     uint32: "u32",
     uint64: "u64",
+    float8_e4m3fn: "f8e4m3fn",
+    float8_e5m2: "f8e5m2",
     float16: "f16",
     bfloat16: "bf16",
     float32: "f32",
@@ -52,10 +56,14 @@ DTYPES_BY_SHORT_NAME: Final[dict[str, DType]] = {name: d for d, name in SHORT_NA
 SIGNED: Final = frozenset({int8, int16, int32, int64})
 UNSIGNED: Final = frozenset({uint8, uint16, uint32, uint64})
 INTEGER: Final = SIGNED | UNSIGNED
-FLOATING: Final = frozenset({float16, bfloat16, float32, float64})
+#: Storage: moved, compared, converted and differentiated through, but never computed in.
+FLOAT8: Final = frozenset({float8_e4m3fn, float8_e5m2})
+#: The floating dtypes that arithmetic and elementary functions take.
+COMPUTED: Final = frozenset({float16, bfloat16, float32, float64})
+FLOATING: Final = FLOAT8 | COMPUTED
 BOOLEAN: Final = frozenset({bool_})
-NUMERIC: Final = INTEGER | FLOATING
-SIGNED_NUMERIC: Final = SIGNED | FLOATING
+NUMERIC: Final = INTEGER | COMPUTED
+SIGNED_NUMERIC: Final = SIGNED | COMPUTED
 BITS: Final = INTEGER | BOOLEAN
 ANY: Final = frozenset(SHORT_NAMES)
 
@@ -124,8 +132,6 @@ def _as_dtype(dtype: Any) -> DType:
         return DEFAULT_INT
     if isinstance(dtype, str) and dtype in DTYPES_BY_SHORT_NAME:
         return DTYPES_BY_SHORT_NAME[dtype]
-    if dtype == "bfloat16":
-        return bfloat16
     try:
         found: DType = np.dtype(dtype)
     except TypeError:
@@ -151,7 +157,12 @@ def promote_types(x: DType, y: DType) -> DType:
 
     The Array API's table, widened where the standard leaves it open: a boolean takes the other
     dtype; an integer and a floating dtype give the floating dtype; ``uint64`` and a signed integer
-    give ``float32``; ``float16`` and ``bfloat16`` give ``float32``. It is commutative.
+    give ``float32``; ``float16`` and ``bfloat16`` give ``float32``; the 8-bit floats take booleans
+    and integers, and no other floating dtype. It is commutative.
+
+    Raises:
+        DTypeError: an 8-bit float and another floating dtype: which of them is meant, and with
+            what precision, only the caller knows.
 
     Source: Array API standard 2024.12, "Type promotion rules"; the mixed cells follow JAX.
     """
@@ -160,6 +171,11 @@ def promote_types(x: DType, y: DType) -> DType:
     if x == bool_ or y == bool_:
         return y if x == bool_ else x
     if x in FLOATING and y in FLOATING:
+        if x in FLOAT8 or y in FLOAT8:
+            raise DTypeError(
+                f"{SHORT_NAMES[x]} and {SHORT_NAMES[y]} have no common dtype: 8-bit floats are not "
+                "promoted; convert one of them with x.astype(...)"
+            )
         if _FLOAT_RANK[x] == _FLOAT_RANK[y]:
             return float32
         return max(x, y, key=lambda d: _FLOAT_RANK[d])

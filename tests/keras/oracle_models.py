@@ -56,7 +56,19 @@ def transformer(keras, rng):
     return keras.Model(tokens, outputs), rng.integers(0, 9, (160, 6)), rng.integers(0, 9, (160, 6))
 
 
-MODELS = {f.__name__: f for f in (mlp, cnn, lstm, transformer)}
+def float8(keras, rng):
+    """Operands rounded to 8 bits, with scales that follow what was largest lately."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Dense(32, "relu", dtype="float8_from_float32"),
+            layers.Dense(5, "softmax", dtype="float8_from_float32"),
+        ]
+    )
+    return model, rng.normal(size=(160, 12)), rng.integers(0, 5, 160)
+
+
+MODELS = {f.__name__: f for f in (mlp, cnn, lstm, transformer, float8)}
 
 
 def main(name, out):

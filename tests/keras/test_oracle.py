@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
-MODELS = ("mlp", "cnn", "lstm", "transformer")
+MODELS = ("mlp", "cnn", "lstm", "transformer", "float8")
 
 pytestmark = pytest.mark.peer
 

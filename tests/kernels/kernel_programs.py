@@ -34,6 +34,7 @@ from pullback.program.core import NDArray, Program
 from pullback.program.interpret import interpret
 from pullback.program.value import Array, Value
 from pullback.types import (
+    FLOAT8,
     FLOATING,
     NUMERIC,
     ArrayType,
@@ -96,7 +97,7 @@ def check_equal(actual: Sequence[NDArray], expected: Sequence[NDArray], ulp: flo
         y = np.asarray(y)
         assert (x.dtype, x.shape) == (y.dtype, y.shape)
         tolerance = ulp * float(ml_dtypes.finfo(x.dtype).eps) if x.dtype in FLOATING else 0
-        if x.dtype == bfloat16:  # NumPy does not know its nans
+        if x.dtype in FLOAT8 or x.dtype == bfloat16:  # NumPy does not know their nans
             x, y = x.astype(np.float32), y.astype(np.float32)
         if tolerance:
             scale = float(np.max(np.abs(y), initial=0))

@@ -17,21 +17,27 @@ from pullback.types import (
     ANY,
     BITS,
     BOOLEAN,
+    FLOAT8,
     FLOATING,
     SHORT_NAMES,
     DType,
     bfloat16,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     float64,
+    int8,
     int16,
     int32,
     int64,
+    uint8,
     uint16,
     uint32,
     uint64,
 )
 
+NARROW = FLOAT8 | {float16, bfloat16}
 ALL = sorted(ANY, key=lambda d: list(SHORT_NAMES).index(d))
 
 
@@ -39,6 +45,9 @@ def _sample(dtype: DType) -> NDArray:
     values = [specials(dtype)]
     if dtype in FLOATING:
         near = [0.4, -0.6, 1.999, -7.5, 127.5, 128.0, 255.9, 256.5, 32767.5, 65535.9, 65520.0]
+        near += [1.0625, 464.0, 464.1, -480.0, 61439.0, 61440.0, 2.0**-10, 3 * 2.0**-10, 2.0**-17]
+        # Between a tie of a narrow dtype and what float32 can tell from it: rounded twice.
+        near += [1 + 2.0**-4 + 2.0**-40, 1 + 2.0**-8 + 2.0**-40, 1 + 2.0**-11 + 2.0**-40]
         near += [-128.5, -129.0, 2.0**31, -(2.0**31), 2.0**32, 2.0**53, 2.0**63, -(2.0**63), 1e20]
         with np.errstate(over="ignore"):
             values.append(np.array(near).astype(dtype))
@@ -66,7 +75,7 @@ def nearest(value: Any, dtype: DType) -> float:
     """Round an exact number to the nearest of ``dtype``, ties to even, in rational arithmetic."""
     number = float(value) if not isinstance(value, (int, np.integer)) else int(value)
     if isinstance(number, float) and (math.isnan(number) or math.isinf(number) or number == 0):
-        return number
+        return math.nan if math.isinf(number) and dtype == float8_e4m3fn else number
     info = ml_dtypes.finfo(dtype)
     exact = abs(Fraction(number))
     exponent = exact.numerator.bit_length() - exact.denominator.bit_length()
@@ -75,12 +84,13 @@ def nearest(value: Any, dtype: DType) -> float:
     unit = Fraction(2) ** (exponent - int(info.nmant))
     rounded = round(exact / unit) * unit  # Python rounds fractions half to even
     beyond = rounded > Fraction(float(info.max))
-    return math.copysign(math.inf if beyond else float(rounded), number)
+    largest = math.nan if dtype == float8_e4m3fn else math.inf
+    return math.copysign(largest if beyond else float(rounded), number)
 
 
 def _to_float(value: Any, source: DType, dtype: DType) -> float:
     exact = int(value) if source in BITS else float(value)
-    if dtype in (float16, bfloat16) and source != dtype:
+    if dtype in NARROW and source != dtype:
         return nearest(nearest(exact, float32), dtype)  # by way of float32, as documented
     return nearest(exact, dtype)
 
@@ -126,10 +136,17 @@ def _bitcast_cases() -> list[Case]:
     pairs = [(float32, int32), (int32, float32), (uint32, float32), (float64, uint64)]
     pairs += [(int64, float64), (float16, uint16), (bfloat16, int16), (uint16, bfloat16)]
     pairs += [(bfloat16, float16), (int32, uint32)]
+    for float8 in sorted(FLOAT8, key=str):
+        pairs += [(float8, uint8), (uint8, float8), (int8, float8)]
+    pairs += [(float8_e4m3fn, float8_e5m2)]
     cases = [
         Case(
             Bitcast(target),
-            given_as(np.array([0, 1, 0x3F80, 0x4049, 0x7C00]).astype(source)),
+            given_as(
+                np.arange(256).astype(np.uint8).view(source)
+                if source.itemsize == 1
+                else np.array([0, 1, 0x3F80, 0x4049, 0x7C00]).astype(source)
+            ),
             _bytes_as(target),
             exact_zeros=True,
             label=SHORT_NAMES[target],

@@ -15,6 +15,8 @@ from pullback.primitives.comparison import Eq, Ge, Gt, IsFinite, Le, Lt, Ne
 from pullback.types import (
     bfloat16,
     bool_,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     float64,
@@ -24,7 +26,8 @@ from pullback.types import (
     uint64,
 )
 
-DTYPES = [bool_, int8, int64, uint8, uint64, float16, bfloat16, float32, float64]
+FLOATS = [float8_e4m3fn, float8_e5m2, float16, bfloat16, float32, float64]
+DTYPES = [bool_, int8, int64, uint8, uint64, *FLOATS]
 
 
 def _each(function: Callable[[Any, Any], bool]) -> Callable[[NDArray, NDArray], NDArray]:
@@ -33,7 +36,7 @@ def _each(function: Callable[[Any, Any], bool]) -> Callable[[NDArray, NDArray], 
     def reference(x: NDArray, y: NDArray) -> NDArray:
         shape = np.broadcast_shapes(x.shape, y.shape)
         pairs = zip(np.broadcast_to(x, shape).flat, np.broadcast_to(y, shape).flat, strict=True)
-        exact = float if x.dtype in (float16, bfloat16, float32, float64) else int
+        exact = float if x.dtype in FLOATS else int
         return np.array([function(exact(a), exact(b)) for a, b in pairs], bool).reshape(shape)
 
     return reference
@@ -60,10 +63,7 @@ def _is_finite(x: NDArray) -> NDArray:
 
 CASES: list[Case] = [
     *_comparison_cases(),
-    *(
-        Case(IsFinite(), given_as(specials(dtype)), _is_finite)
-        for dtype in (float16, bfloat16, float32, float64)
-    ),
+    *(Case(IsFinite(), given_as(specials(dtype)), _is_finite) for dtype in FLOATS),
     Case(IsFinite(), given_as(np.asarray(1.0)), _is_finite),
     Case(IsFinite(), given_as(np.ones((0, 2))), _is_finite),
 ]

@@ -29,6 +29,8 @@ from pullback.primitives.elementwise import (
 from pullback.types import (
     bfloat16,
     bool_,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     float64,
@@ -105,7 +107,7 @@ def _select_cases() -> list[Case]:
         [(), (), ()],
         [(0,), (0,), ()],
     ]
-    for dtype in (float64, float32, int32, bool_, bfloat16):
+    for dtype in (float64, float32, int32, bool_, bfloat16, float8_e4m3fn, float8_e5m2):
         for each in shapes if dtype == float64 else shapes[:1]:
 
             def make(rng: np.random.Generator, each=each, dtype=dtype) -> tuple[NDArray, ...]:

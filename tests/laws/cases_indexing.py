@@ -9,6 +9,8 @@ from case import Case
 from pullback.primitives.indexing import DynamicSlice, DynamicUpdateSlice, Gather
 
 BF16 = ml_dtypes.bfloat16
+E4M3FN = ml_dtypes.float8_e4m3fn
+E5M2 = ml_dtypes.float8_e5m2
 
 
 def start(*values, dtype=np.int32):
@@ -101,7 +103,7 @@ SLICES = [
     )
 ] + [
     Case(DynamicSlice((2,)), made((5,), *start(2), dtype=d), clamped_slice((2,)))
-    for d in (np.bool_, np.int16, np.float16, BF16, np.float32)
+    for d in (np.bool_, np.int16, E4M3FN, E5M2, np.float16, BF16, np.float32)
 ]
 
 UPDATES = [
@@ -116,7 +118,7 @@ UPDATES = [
     )
 ] + [
     Case(DynamicUpdateSlice(), made((5,), (2,), *start(2), dtype=d), clamped_update)
-    for d in (np.bool_, np.uint64, np.float16, BF16, np.float32)
+    for d in (np.bool_, np.uint64, E4M3FN, E5M2, np.float16, BF16, np.float32)
 ]
 
 
@@ -163,7 +165,7 @@ GATHERS = [
     gather_case("from-nothing", (0, 3), (0,), 0, "fill", vectors([[0], [1]])),
     *(
         gather_case("outside", (5, 2), (0,), 0, "fill", vectors([[-1], [4]]), d)
-        for d in (np.bool_, np.int8, np.uint32, np.float16, BF16, np.float32)
+        for d in (np.bool_, np.int8, np.uint32, E4M3FN, E5M2, np.float16, BF16, np.float32)
     ),
     gather_case("inside", (5, 2), (0,), 0, "clip", vectors([[1], [4], [1]]), np.float32),
 ]

@@ -24,6 +24,8 @@ from pullback.types import bool_, int8, int32, int64, uint8
 
 NAN, INF = np.nan, np.inf
 BF16 = ml_dtypes.bfloat16
+E4M3FN = ml_dtypes.float8_e4m3fn
+E5M2 = ml_dtypes.float8_e5m2
 
 
 def exact(x: NDArray) -> NDArray:
@@ -272,7 +274,7 @@ POSITIONS = [
                 by_rows(first_position(choose), (1,)),
                 label=f"special-{short(d)}",
             )
-            for d in (np.float64, np.float32, np.float16, BF16)
+            for d in (np.float64, np.float32, np.float16, BF16, E4M3FN, E5M2)
         ),
         Case(
             cls(0, uint8),

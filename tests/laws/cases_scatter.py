@@ -13,6 +13,8 @@ from cases_indexing import rest_axes, selector, vectors
 from pullback.primitives.scatter import Scatter
 
 BF16 = ml_dtypes.bfloat16
+E4M3FN = ml_dtypes.float8_e4m3fn
+E5M2 = ml_dtypes.float8_e5m2
 
 STEPS: dict[str, Callable[[Any, Any], Any]] = {
     "set": lambda x, u: u,
@@ -93,6 +95,9 @@ CASES = [
         for kind in STEPS
         for dtype in (np.int8, np.uint64, np.float16, BF16, np.float32)
     ),
-    scatter_case("twice", "set", (5, 3), (0,), 0, vectors([[4], [0], [4]]), np.bool_),
+    *(
+        scatter_case("twice", "set", (5, 3), (0,), 0, vectors([[4], [0], [4]]), dtype)
+        for dtype in (np.bool_, E4M3FN, E5M2)
+    ),
     Case(Scatter((0,), 0, "mul"), zero_factors, scattered((0,), 0, "mul"), label="mul-zeros"),
 ]

@@ -18,7 +18,18 @@ from pullback.primitives.shape import (
     Slice,
     Transpose,
 )
-from pullback.types import bfloat16, bool_, float16, float32, float64, int8, int32, uint64
+from pullback.types import (
+    bfloat16,
+    bool_,
+    float8_e4m3fn,
+    float8_e5m2,
+    float16,
+    float32,
+    float64,
+    int8,
+    int32,
+    uint64,
+)
 
 
 def _gathered(shape: tuple[int, ...], dtype: Any, source: Any) -> NDArray:
@@ -279,7 +290,7 @@ def _iota_cases() -> list[Case]:
 def _other_dtypes() -> list[Case]:
     """Layout does not depend on the dtype: one case each of some."""
     cases = []
-    for dtype in (bool_, int8, float16, bfloat16, float32, uint64):
+    for dtype in (bool_, int8, float8_e4m3fn, float8_e5m2, float16, bfloat16, float32, uint64):
         make = integers(0, 2, (2, 3), dtype=dtype)
         cases += [
             Case(Broadcast((4, 2, 3), (0,)), make, _broadcast((4, 2, 3), (0,))),

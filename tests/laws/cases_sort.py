@@ -11,6 +11,8 @@ from case import Case, given, integers, normal
 from pullback.primitives.sort import Sort
 
 BF16 = ml_dtypes.bfloat16
+E4M3FN = ml_dtypes.float8_e4m3fn
+E5M2 = ml_dtypes.float8_e5m2
 NAN, INF = np.nan, np.inf
 
 
@@ -70,7 +72,7 @@ CASES = [
             exact_zeros=True,
             label="special",
         )
-        for d in (np.float64, np.float32, np.float16, BF16)
+        for d in (np.float64, np.float32, np.float16, BF16, E4M3FN, E5M2)
     ),
     case(0, 2, given([NAN, 1, NAN, NAN, 1], [2, NAN, 1, NAN, 0]), orders=(), label="nan-keys"),
     *(

@@ -20,9 +20,12 @@ from pullback.program.parser import parse_program
 from pullback.program.primitive import CONTROL, HOST, PREFIX, SCATTER, Primitive
 from pullback.program.printer import print_program
 from pullback.program.verify import verify
-from pullback.types import FLOATING, DType, type_of
+from pullback.types import FLOAT8, FLOATING, DType, bfloat16, type_of
 
 NDArray = np.ndarray[Any, Any]
+
+#: NumPy knows no conversions of these to long double.
+NARROW = FLOAT8 | {bfloat16}
 
 
 def spacing(x: NDArray, dtype: DType) -> NDArray:
@@ -66,11 +69,11 @@ def check_close(
 
 
 def _wide(x: NDArray) -> NDArray:
-    return x.astype(np.float32 if x.dtype == ml_dtypes.bfloat16 else x.dtype).astype(np.longdouble)
+    return x.astype(np.float32 if x.dtype in NARROW else x.dtype).astype(np.longdouble)
 
 
 def _narrow(x: NDArray, dtype: DType) -> NDArray:
-    return x.astype(np.float32).astype(dtype) if dtype == ml_dtypes.bfloat16 else x.astype(dtype)
+    return x.astype(np.float32).astype(dtype) if dtype in NARROW else x.astype(dtype)
 
 
 def _difference(

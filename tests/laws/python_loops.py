@@ -142,7 +142,7 @@ class PythonLoops:
         if dtype in BOOLEAN:
             return element(x.value != 0, bool_)
         value = np.asarray(x.value, x.dtype)
-        if dtype in FLOATING and dtype.itemsize == 2 and x.dtype != dtype:
+        if dtype in FLOATING and dtype.itemsize <= 2 and x.dtype != dtype:
             with np.errstate(all="ignore"):
                 value = value.astype(np.float32)
         return element(value[()], dtype)
@@ -235,7 +235,7 @@ def _lgamma(x: Any) -> float:
 
 
 def _digamma(x: Any) -> float:
-    at_pole = x <= 0 and x == math.floor(x)
+    at_pole = x < 0 and x == math.floor(x)
     return math.nan if at_pole else float(scipy.special.digamma(float(x)))
 
 

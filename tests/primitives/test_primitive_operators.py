@@ -20,6 +20,7 @@ from pullback.program.core import Literal
 from pullback.program.value import METHODS, Array
 from pullback.testing import check_vjp
 from pullback.types import (
+    NUMERIC,
     SHORT_NAMES,
     ArrayType,
     bfloat16,
@@ -35,7 +36,7 @@ from pullback.types import (
     uint64,
 )
 
-NUMBERS = [d for d in SHORT_NAMES if d != bool_]
+NUMBERS = [d for d in SHORT_NAMES if d in NUMERIC]
 
 
 def array(values, dtype=float32) -> Array:

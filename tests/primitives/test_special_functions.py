@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pullback import digamma, jit
 from pullback.primitives import special_functions
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -130,3 +131,12 @@ def test_gamma_functions_of_large_negative_numbers_keep_their_digits():
     assert special_functions.digamma(x)[0] == pytest.approx(
         special_functions.digamma(1 - x)[0] + np.pi, rel=1e-12
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_digamma_at_its_poles_eager_and_compiled(dtype):
+    x = np.array([0.0, -0.0, -1.0, -2.0, np.inf], dtype)
+    expected = [-np.inf, np.inf, np.nan, np.nan, np.inf]
+
+    np.testing.assert_array_equal(np.asarray(digamma(x)), expected)
+    np.testing.assert_array_equal(np.asarray(jit(digamma)(x)), expected)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from hypothesis import strategies as st
 
@@ -31,11 +32,13 @@ from pullback.program.core import NDArray, Program
 from pullback.program.value import Array, Value
 from pullback.types import (
     BITS,
+    COMPUTED,
     FLOATING,
     NUMERIC,
     ArrayType,
     DType,
     bool_,
+    float8_e4m3fn,
     float16,
     float32,
     float64,
@@ -47,7 +50,7 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 #: Draws one or more equations from the values there are; None if none fits.
 Step = Callable[[Draw, list[Value]], Any]
 
-DTYPES = (float32, float64, float16, int32, uint8, bool_)
+DTYPES = (float32, float64, float16, float8_e4m3fn, int32, uint8, bool_)
 SHAPES = ((), (1,), (3,), (2, 3), (3, 2), (1, 3), (2, 1, 3), (0, 3))
 
 SPECIAL_FLOATS = (0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, 2.0, -3.0, 0.1)
@@ -58,8 +61,9 @@ def special_values(dtype: DType) -> NDArray:
     if dtype == bool_:
         return np.array([False, True])
     if dtype in FLOATING:
-        limits = np.finfo(np.float32 if dtype.kind == "V" else dtype)
-        extremes = [float(x) for x in (limits.max, limits.tiny, limits.smallest_subnormal)]
+        limits = ml_dtypes.finfo(dtype)
+        limited = (limits.max, limits.smallest_normal, limits.smallest_subnormal)
+        extremes = [float(x) for x in limited]
         values = [*SPECIAL_FLOATS, *extremes, *(-x for x in extremes)]
         with np.errstate(over="ignore"):
             return np.array(values).astype(dtype)
@@ -135,8 +139,8 @@ def _unary(draw: Draw, values: list[Value]) -> Any:
                 (elementwise.Neg(), NUMERIC),
                 (elementwise.Abs(), NUMERIC),
                 (elementwise.Sign(), NUMERIC),
-                (elementwise.Floor(), FLOATING),
-                (transcendental.Sqrt(), FLOATING),
+                (elementwise.Floor(), COMPUTED),
+                (transcendental.Sqrt(), COMPUTED),
                 (comparison.IsFinite(), FLOATING),
                 (bitwise.Not(), BITS),
             ]

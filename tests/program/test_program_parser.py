@@ -223,6 +223,8 @@ REFUSED = {
     "a fraction": ("program main() { return 1.5:i32 }", "'1.5' is not a number of dtype i32"),
     "out of range": ("program main() { return 300:u8 }", "'300' is not a number of dtype u8"),
     "too large": ("program main() { return 1e39:f32 }", "1e39 is too large for f32"),
+    "beyond nan": ("program main() { return 5e2:f8e4m3fn }", "5e2 is too large for f8e4m3fn"),
+    "no infinity": ("program main() { return -inf:f8e4m3fn }", "-inf is too large for f8e4m3fn"),
     "a wide nan": ("program main() { return nan(0x1ffffffff):f32 }", "is not a number"),
     "a word": ("program main() { return yes:bool }", "'yes' is not a number of dtype bool"),
     "digits": (

@@ -26,7 +26,7 @@ from pullback.program.printer import (
     scalar_text,
 )
 from pullback.program.source import Source
-from pullback.types import ANY, SHORT_NAMES, DType, bfloat16, float16
+from pullback.types import ANY, FLOAT8, SHORT_NAMES, DType, bfloat16, float16
 
 Golden = Callable[[str, str], None]
 
@@ -170,6 +170,9 @@ def test_host_functions_print_by_name(function: Callable[..., Any], text: str) -
         (np.float16(0.1), "0.1"),
         (np.float16(65504.0), "6.55e+04"),
         (ml_dtypes.bfloat16(3.0), "3.0"),
+        (ml_dtypes.float8_e4m3fn(448.0), "4.5e+02"),
+        (ml_dtypes.float8_e5m2(-math.inf), "-inf"),
+        (ml_dtypes.float8_e4m3fn(math.nan), "nan"),
         (np.float32(math.inf), "inf"),
         (np.float64(-math.inf), "-inf"),
         (np.float32(math.nan), "nan"),
@@ -198,6 +201,13 @@ def test_scalars_round_trip_to_the_bit(dtype: DType, data: st.DataObject) -> Non
 @pytest.mark.parametrize("dtype", [float16, bfloat16], ids=["f16", "bf16"])
 def test_all_16_bit_floats_round_trip(dtype: DType) -> None:
     for value in np.arange(2**16, dtype=np.uint16).view(dtype)[::7]:
+        assert scalar_from_text(scalar_text(value), dtype).tobytes() == value.tobytes()
+
+
+@pytest.mark.parametrize("dtype", sorted(FLOAT8, key=str), ids=str)
+def test_all_8_bit_floats_round_trip(dtype: DType) -> None:
+    """Nans of either sign and every payload among them."""
+    for value in np.arange(2**8, dtype=np.uint8).view(dtype):
         assert scalar_from_text(scalar_text(value), dtype).tobytes() == value.tobytes()
 
 

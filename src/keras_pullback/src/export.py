@@ -178,8 +178,10 @@ class SavedModelExportArchive:
 
 
 def _refusal() -> NotImplementedError:
+    # Keras's own sentence first: its tests look for it, and users may.
     return NotImplementedError(
-        "the pullback backend writes no SavedModel, which is TensorFlow's format: write ONNX with "
+        "`export_saved_model` only currently supports the tensorflow, jax and torch backends. "
+        "The pullback backend writes no SavedModel, which is TensorFlow's format: write ONNX with "
         '`model.export("model.onnx", format="onnx")`, or save the model with '
         '`model.save("model.keras")` and export it with Keras on TensorFlow'
     )

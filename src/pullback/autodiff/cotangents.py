@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from pullback.errors import DifferentiationError
+from pullback.primitives.cast import Convert
 from pullback.primitives.elementwise import Add
 from pullback.primitives.reduce import ReduceSum
 from pullback.primitives.shape import Broadcast, Reshape
 from pullback.program.value import Array, Value, as_value
-from pullback.types import FLOATING, ArrayType
+from pullback.types import FLOAT8, FLOATING, ArrayType, float32
 
 
 def fill(value: float, type: ArrayType) -> Value:
@@ -42,8 +43,14 @@ def is_floating(type: ArrayType) -> bool:
 
 
 def add(x: Value | None, y: Value) -> Value:
-    """The sum of two cotangents of one variable; None is a zero."""
-    total: Value = y if x is None else Add()(x, y)
+    """The sum of two cotangents of one variable; None is a zero. 8-bit floats add in float32."""
+    if x is None:
+        return y
+    if y.dtype in FLOAT8:
+        wide: Value = Add()(Convert(float32)(x), Convert(float32)(y))
+        rounded: Value = Convert(y.dtype)(wide)
+        return rounded
+    total: Value = Add()(x, y)
     return total
 
 

@@ -1,6 +1,6 @@
 """Rules of elementwise primitives. Imports ``translate``; start at ``elementwise``.
 
-Small integers and 16-bit floats are computed in a wider dtype and rounded once, as the engine does:
+Small integers and short floats are computed in a wider dtype and rounded once, as the engine does:
 the format leaves out some of them, and runtimes leave out more.
 """
 
@@ -19,13 +19,14 @@ from pullback.export.translate import Operand, Refusal, Translator, translates
 from pullback.primitives import bitwise, comparison, special
 from pullback.primitives import elementwise as p
 from pullback.primitives import transcendental as f
-from pullback.primitives.cast import Convert
+from pullback.primitives.cast import NARROW, Convert
 from pullback.primitives.custom import Barrier, StopGradient
 from pullback.primitives.reduce import ReduceMax, ReduceSum
 from pullback.primitives.shape import Broadcast
 from pullback.program.core import Atom, Equation, Literal, Var
 from pullback.program.primitive import Primitive
 from pullback.types import (
+    FLOAT8,
     FLOATING,
     INTEGER,
     SIGNED,
@@ -33,6 +34,8 @@ from pullback.types import (
     DType,
     bfloat16,
     bool_,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     int8,
@@ -52,8 +55,16 @@ WIDE: Final[dict[DType, DType]] = {
     uint8: int32,
     uint16: int32,
     uint32: int64,
+    float8_e4m3fn: float32,
+    float8_e5m2: float32,
     float16: float32,
     bfloat16: float32,
+}
+
+#: What no 8-bit float is near to: a comparison, with what, and what it becomes but for its sign.
+_BEYOND: Final = {
+    float8_e4m3fn: ("Greater", 464.0, math.nan),
+    float8_e5m2: ("GreaterOrEqual", 61440.0, math.inf),
 }
 
 #: Writes the nodes of an operation on values of one (wide) dtype.
@@ -378,17 +389,28 @@ translates(bitwise.Not)(_logical("Not", "BitwiseNot"))
 
 @translates(Convert)
 def convert(t: Translator, primitive: Convert, eqn: Equation, xs: tuple[Operand, ...]) -> Operand:
-    """``Cast``; float16 and bfloat16 by way of float32, what an integer cannot hold saturated."""
+    """``Cast``; short floats by way of float32, what an integer cannot hold saturated."""
     (x,) = xs
     target = primitive.dtype
+    if target in FLOAT8:  # nothing can repeat it afterwards
+        x = Operand(x.type, t.full(x), x.type.shape)
     name, source = x.name, x.dtype
-    if source != target and {source, target} & {float16, bfloat16}:
+    if source != target and {source, target} & NARROW:
         name, source = t.graph.cast(name, source, float32), float32
-    if source in FLOATING and target in INTEGER:
+    if target in _BEYOND and source != target:
+        name = t.graph.cast(_without_beyond(t.graph, name, target), source, target)
+    elif source in FLOATING and target in INTEGER:
         name = _saturated(t.graph, name, source, target)
     else:
         name = t.graph.cast(name, source, target)
     return Operand(eqn.output.type, name, x.shape)
+
+
+def _without_beyond(g: Graph, x: Name, target: DType) -> Name:
+    """float32 that every runtime rounds alike: what is too large is so by far."""
+    compare, edge, replaced = _BEYOND[target]
+    beyond = g.op(compare, g.op("Abs", x), g.constant(edge, float32))
+    return g.op("Where", beyond, g.op("Mul", x, g.constant(replaced, float32)), x)
 
 
 def _saturated(g: Graph, x: Name, source: DType, target: DType) -> Name:

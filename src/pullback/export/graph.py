@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from pullback.export.dimensions import Dim, is_static, terms_of
 from pullback.export.errors import ExportError
 from pullback.program.core import NDArray
-from pullback.types import ArrayType, DType, int64
+from pullback.types import FLOAT8, ArrayType, DType, int64
 
 #: A value of the graph, by name.
 Name = str
@@ -190,7 +190,10 @@ class Graph:
 
     def cast(self, x: Name, source: DType, target: DType) -> Name:
         """``x`` in another dtype; ``x`` itself where it is the same."""
-        return x if source == target else self.op("Cast", x, to=element_type(target))
+        if source == target:
+            return x
+        exact = {"saturate": 0} if target in FLOAT8 else {}  # else infinity becomes finite
+        return self.op("Cast", x, to=element_type(target), **exact)
 
     def reduce(self, kind: str, x: Name, axes: Sequence[int]) -> Name:
         """Reduce over static axes, which leave the shape."""

@@ -15,9 +15,9 @@ from pullback.export.dimensions import Dim
 from pullback.export.errors import ExportError
 from pullback.export.graph import Graph, Name, Root
 from pullback.program.core import Atom, Equation, Program, Var
-from pullback.program.primitive import Primitive
+from pullback.program.primitive import ELEMENTWISE, IDENTITY, Primitive
 from pullback.records import dataclass
-from pullback.types import ArrayType, DType
+from pullback.types import FLOAT8, ArrayType, DType
 
 
 @dataclass
@@ -132,6 +132,7 @@ class Translator:
             self.graph.scope = "/".join(eqn.source.path)
         operands = tuple(map(self.read, eqn.inputs))
         try:
+            self._check_float8(eqn)
             result = rule(self, eqn.primitive, eqn, operands)
         except Refusal as refusal:
             raise _unsupported(eqn, str(refusal)) from None
@@ -141,6 +142,16 @@ class Translator:
         names = [result] if isinstance(result, str) else result
         for var, name in zip(eqn.outputs, names, strict=True):
             self.bind(var, name)
+
+    def _check_float8(self, eqn: Equation) -> None:
+        if not any(x.type.dtype in FLOAT8 for x in (*eqn.inputs, *eqn.outputs)):
+            return
+        self.require(19)
+        if not eqn.primitive.traits & (ELEMENTWISE | IDENTITY):
+            raise Refusal(
+                "ONNX has no such operation on 8-bit floats; convert them before with "
+                "x.astype('float32')"
+            )
 
 
 def _unsupported(eqn: Equation, why: str) -> ExportError:

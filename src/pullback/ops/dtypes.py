@@ -18,6 +18,7 @@ from pullback.program.value import Array, Value, is_array_like
 from pullback.records import dataclass
 from pullback.types import (
     BOOLEAN,
+    FLOAT8,
     FLOATING,
     INTEGER,
     NUMERIC,
@@ -165,12 +166,17 @@ def broadcast_arrays(*arrays: ArrayLike) -> list[Value]:
 def can_cast(from_: Any, to: Any, /) -> bool:
     """Whether promotion turns ``from_``, a dtype or an array, into the dtype ``to``.
 
+    No other floating dtype is promoted to or from the 8-bit floats.
+
     Example:
         >>> pb.can_cast(pb.int8, pb.int32), pb.can_cast(pb.int32, pb.int8)
         (True, False)
     """
     source = from_.dtype if is_array_like(from_) and hasattr(from_, "dtype") else from_
-    return promote_types(as_dtype(source), as_dtype(to)) == as_dtype(to)
+    given, target = as_dtype(source), as_dtype(to)
+    if given != target and given in FLOATING and {given, target} & FLOAT8:
+        return False
+    return promote_types(given, target) == target
 
 
 @dataclass(frozen=True, eq=False)

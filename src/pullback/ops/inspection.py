@@ -9,10 +9,20 @@ from typing import Any
 
 from pullback.ops.arguments import CPU, check_device
 from pullback.ops.dtypes import KINDS
-from pullback.types import DEFAULT_FLOAT, DEFAULT_INT, SHORT_NAMES, DType, bfloat16, float16
+from pullback.types import (
+    DEFAULT_FLOAT,
+    DEFAULT_INT,
+    FLOAT8,
+    SHORT_NAMES,
+    DType,
+    bfloat16,
+    float16,
+)
 
 __all__ = ["__array_namespace_info__"]
 
+#: Dtypes that the standard does not know.
+BEYOND_STANDARD = FLOAT8 | {float16, bfloat16}
 #: Largest number of axes: NumPy's.
 _MAX_DIMENSIONS = 64
 
@@ -68,7 +78,7 @@ class NamespaceInfo:
         return {
             dtype.name: dtype
             for dtype in SHORT_NAMES
-            if dtype not in (float16, bfloat16)
+            if dtype not in BEYOND_STANDARD
             and (kinds is None or any(dtype in KINDS[name] for name in kinds))
         }
 

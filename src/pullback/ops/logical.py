@@ -12,7 +12,7 @@ from pullback.primitives import bitwise, operators
 from pullback.primitives.cast import Bitcast
 from pullback.primitives.comparison import IsFinite
 from pullback.program.value import Value
-from pullback.types import FLOATING, DType, bool_, int16, int32, int64
+from pullback.types import FLOAT8, FLOATING, DType, bool_, int8, int16, int32, int64
 
 __all__ = [
     "bitwise_and",
@@ -205,6 +205,8 @@ def isinf(x: ArrayLike, /) -> Value:
         Array([False,  True, False], bool)
     """
     value = as_array(x)
+    if value.dtype in FLOAT8:  # which have no absolute value, and one of them no infinity
+        return operators.bitwise_xor(isfinite(value), operators.equal(value, value))
     if value.dtype in FLOATING:
         return operators.equal(operators.abs_(value), float("inf"))
     return operators.not_equal(value, value)
@@ -260,7 +262,7 @@ def signbit(x: ArrayLike, /) -> Value:
         Array([False,  True], bool)
     """
     value = as_floating(x)
-    integers: dict[int, DType] = {2: int16, 4: int32, 8: int64}
+    integers: dict[int, DType] = {1: int8, 2: int16, 4: int32, 8: int64}
     bits = Bitcast(integers[value.dtype.itemsize])(strong(value))
     return operators.less(bits, 0)
 

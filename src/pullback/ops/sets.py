@@ -18,10 +18,11 @@ from pullback.ops.manipulation import concat, reshape, slice_along
 from pullback.ops.searching import first_positions, searchsorted
 from pullback.ops.sorting import sort, sort_with_positions
 from pullback.primitives import operators
+from pullback.primitives.cast import NARROW
 from pullback.primitives.cumulative import CumSum
 from pullback.primitives.scatter import Scatter
 from pullback.program.value import Array, Value
-from pullback.types import DEFAULT_INT, bfloat16, bool_
+from pullback.types import DEFAULT_INT, bool_
 
 __all__ = ["isin", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
 
@@ -79,9 +80,9 @@ def unique_all(
     if size is not None:
         return _sized(value, size, fill_value)
     data = concrete("unique_all", value, _SIZE)
-    # NumPy's order of bfloat16 does not put nan last; that of float32 does.
+    # NumPy's order of ml_dtypes' floats does not put nan last; that of float32 does.
     values, *found = np.unique(
-        data.astype(np.float32) if value.dtype == bfloat16 else data,
+        data.astype(np.float32) if value.dtype in NARROW else data,
         return_index=True,
         return_inverse=True,
         return_counts=True,

@@ -28,6 +28,8 @@ from pullback.types import (
     DType,
     bfloat16,
     bool_,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     float64,
@@ -315,7 +317,9 @@ def convert_to_same(x: Value) -> Rewrite:
 
 
 #: Digits of the significand: whole numbers of so many bits are exact.
-DIGITS = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
+DIGITS = {
+    float8_e4m3fn: 4, float8_e5m2: 3, float16: 11, bfloat16: 8, float32: 24, float64: 53,
+}  # fmt: skip
 
 
 def holds_every(wide: DType, narrow: DType) -> bool:

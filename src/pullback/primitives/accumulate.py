@@ -5,15 +5,15 @@ Imports ``program``, ``types`` and ``cast``. Start at ``accumulator``.
 
 from __future__ import annotations
 
-from pullback.primitives.cast import Convert
+from pullback.primitives.cast import NARROW, Convert
 from pullback.program.loops import LoopBuilder, Scalar
 from pullback.program.value import Value
-from pullback.types import DType, bfloat16, float16, float32
+from pullback.types import DType, float32
 
 
 def accumulator(dtype: DType) -> DType:
-    """Return the dtype that sums of ``dtype`` accumulate in: float32 for the 16-bit floats."""
-    return float32 if dtype in (float16, bfloat16) else dtype
+    """Return the dtype that sums of ``dtype`` accumulate in: float32 for all narrower floats."""
+    return float32 if dtype in NARROW else dtype
 
 
 def cast_scalar(b: LoopBuilder, x: Scalar, dtype: DType) -> Scalar:

@@ -44,7 +44,9 @@ def check_dtype(name: str, x: ArrayType, accepted: frozenset[DType]) -> None:
     """
     if x.dtype not in accepted:
         expected = ", ".join(short for d, short in SHORT_NAMES.items() if d in accepted)
-        raise DTypeError(f"{name} of {x} is not defined; expected one of {expected}. Cast first.")
+        raise DTypeError(
+            f"{name} of {x} is not defined; expected one of {expected}; convert with x.astype(...)"
+        )
 
 
 def remaining(axes: Sequence[int], ndim: int) -> tuple[int, ...]:

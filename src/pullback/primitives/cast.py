@@ -5,7 +5,7 @@ Imports ``program`` and ``elementwise``. Start at ``Convert``.
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from pullback.program.primitive import (
 from pullback.program.value import Value
 from pullback.types import (
     BOOLEAN,
+    FLOAT8,
     FLOATING,
     INTEGER,
     SHORT_NAMES,
@@ -33,13 +34,16 @@ from pullback.types import (
     float32,
 )
 
+#: Floats that are reached by way of float32, as in ``ml_dtypes``.
+NARROW: Final = FLOAT8 | {float16, bfloat16}
+
 
 def convert(x: NDArray, dtype: DType) -> NDArray:
     """Return the values of ``x`` in ``dtype``: what ``Convert`` computes."""
     source = x.dtype
     if source in FLOATING and dtype in INTEGER:
         return _float_to_integer(x, dtype)
-    if source in (float16, bfloat16) or (dtype in (float16, bfloat16) and dtype != source):
+    if source != dtype and {source, dtype} & NARROW:
         return x.astype(float32).astype(dtype)
     return x.astype(dtype)
 
@@ -64,8 +68,8 @@ class Convert(Primitive):
     """The value in another dtype.
 
     Floats become integers by truncation; what does not fit saturates and nan becomes 0. Integers
-    wrap. Anything but zero (also nan) becomes true. float16 and bfloat16 are reached by way of
-    float32.
+    wrap. Anything but zero (also nan) becomes true. float16, bfloat16 and the 8-bit floats are
+    reached by way of float32. What is too large for float8_e4m3fn, infinity too, becomes nan.
 
     Shapes: x: S[d...] -> dtype[d...].        Cost: size(x) operations.
     Residuals: none.   Non-differentiable points: none; gradients pass only between floats.

@@ -28,7 +28,7 @@ from pullback.program.primitive import (
     primitive,
 )
 from pullback.program.value import Value
-from pullback.types import FLOATING, NUMERIC, ArrayType, DType, int32
+from pullback.types import COMPUTED, FLOATING, NUMERIC, ArrayType, DType, int32
 
 
 class Cumulative(Primitive):
@@ -227,7 +227,7 @@ class CumLogSumExp(Cumulative):
     axis: int
     reverse: bool
     name = "cum_log_sum_exp"
-    accepts = FLOATING
+    accepts = COMPUTED
     ufunc = np.logaddexp
 
     def vjp(self, ct: Value, out: Value, x: Value) -> Cotangents:

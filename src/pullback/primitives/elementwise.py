@@ -26,6 +26,7 @@ from pullback.program.primitive import (
 from pullback.program.value import Array, Value
 from pullback.types import (
     ANY,
+    COMPUTED,
     FLOATING,
     NUMERIC,
     SHORT_NAMES,
@@ -110,7 +111,7 @@ class Elementwise(Primitive):
     """
 
     arity: ClassVar[int]
-    accepts: ClassVar[frozenset[DType]] = FLOATING
+    accepts: ClassVar[frozenset[DType]] = COMPUTED
     ufunc: ClassVar[Callable[..., Any]]
     opcode: ClassVar[str] = ""
     traits: ClassVar[Trait] = ELEMENTWISE
@@ -446,7 +447,6 @@ class Copysign(Binary):
     """
 
     name = "copysign"
-    accepts = FLOATING
     traits = ELEMENTWISE | CHEAP
     differentiable = (0,)
     ufunc = np.copysign

@@ -15,7 +15,7 @@ from pullback.primitives.shape import Broadcast, Iota, Slice, Transpose
 from pullback.program.primitive import HOST, NDArray, Primitive, Trait
 from pullback.program.value import Value
 from pullback.records import dataclass
-from pullback.types import FLOATING, ArrayType, float32, float64, int32
+from pullback.types import COMPUTED, ArrayType, float32, float64, int32
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LinearAlgebra(Primitive):
             DTypeError: the operand is not floating.
             ShapeError: it has fewer than two axes, or the matrices are not square.
         """
-        if x.dtype not in FLOATING:
+        if x.dtype not in COMPUTED:
             raise DTypeError(
                 f"{self.name} takes floating matrices, not {x}; cast with `x.astype('float32')`"
             )

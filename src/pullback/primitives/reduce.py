@@ -36,6 +36,7 @@ from pullback.program.value import Value
 from pullback.types import (
     ANY,
     BITS,
+    COMPUTED,
     FLOATING,
     INTEGER,
     NUMERIC,
@@ -325,7 +326,7 @@ class ReduceLogSumExp(Primitive):
 
     def infer(self, x: ArrayType) -> ArrayType:
         """Return the type of ``x`` without the reduced axes."""
-        check_dtype(self.name, x, FLOATING)
+        check_dtype(self.name, x, COMPUTED)
         check_axes(self.name, self.axes, x)
         return x.with_shape(select_items(x.shape, remaining(self.axes, x.ndim)))
 

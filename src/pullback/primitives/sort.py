@@ -49,7 +49,7 @@ class Sort(Primitive):
 
     def evaluate(self, *xs: NDArray) -> tuple[NDArray, ...]:
         """Find the permutation with NumPy's stable sorts, and apply it."""
-        # NumPy's order of bfloat16 does not put nan last; that of float32 does.
+        # NumPy's order of ml_dtypes' floats does not put nan last; that of float32 does.
         keys = [x.astype(accumulator(x.dtype), copy=False) for x in xs[: self.keys]]
         order: NDArray
         if self.keys == 1:

@@ -315,6 +315,8 @@ class _Parser:
             scalar = scalar_from_text(token.text, dtype)
         except (ValueError, KeyError, OverflowError):
             self.fail(f"{token.text!r} is not a number of dtype {SHORT_NAMES[dtype]}", token)
+        if scalar != scalar and not token.text.startswith("nan"):  # a dtype without infinity
+            self.fail(f"{token.text} is too large for {SHORT_NAMES[dtype]}", token)
         if "inf" in str(scalar) and "inf" not in token.text:
             self.fail(f"{token.text} is too large for {SHORT_NAMES[dtype]}", token)
         return scalar

@@ -22,7 +22,15 @@ from pullback.errors import (
     TracerIntegerError,
 )
 from pullback.program.core import Atom
-from pullback.types import ArrayType, DType, as_dtype, default_dtype, type_of
+from pullback.types import (
+    FLOAT8,
+    ArrayType,
+    DType,
+    as_dtype,
+    bfloat16,
+    default_dtype,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from pullback.program.builder import Builder
@@ -104,6 +112,12 @@ class Value:
 
     def __getitem__(self, key: Any) -> Any:
         return METHODS["__getitem__"](self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            f"arrays cannot be assigned to ({self.type}): `x = x.at[index].set(y)` makes a changed "
+            "copy"
+        )
 
     def __add__(self, other: Any) -> Any:
         return _binary("add", self, other)
@@ -218,6 +232,9 @@ class Value:
     def __abs__(self) -> Any:
         return METHODS["abs"](self)
 
+    def __round__(self, ndigits: int = 0) -> Any:
+        return METHODS["round"](self, ndigits)
+
     def __invert__(self) -> Any:
         return METHODS["bitwise_invert"](self)
 
@@ -280,7 +297,12 @@ class Array(Value):
         return view
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return self._data.__dlpack__(**kwargs)
+        if self.dtype in FLOAT8 or self.dtype == bfloat16:
+            raise BufferError(
+                f"NumPy cannot export {self.type} by DLPack; export x.astype('float32'), or the "
+                f"bits: pullback.bitcast(x, 'uint{self.dtype.itemsize * 8}')"
+            )
+        return _exportable(self._data, **kwargs).__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()
@@ -321,6 +343,19 @@ class Array(Value):
         return str(self._data)
 
 
+def _exportable(data: NDArray, **kwargs: Any) -> NDArray:
+    """The memory, or a copy where others cannot take it.
+
+    PyTorch dies of negative strides, JAX takes dense memory alone, and before version 1 DLPack
+    could not say that memory is read-only.
+    """
+    is_dense = data.flags.c_contiguous or data.flags.f_contiguous
+    says_read_only = (kwargs.get("max_version") or (0,))[0] >= 1
+    if kwargs.get("copy") is False or (is_dense and (data.flags.writeable or says_read_only)):
+        return data
+    return np.array(data, order="K")
+
+
 class Tracer(Value):
     """A symbolic array: an atom of a program that is being traced."""
 
@@ -335,42 +370,70 @@ class Tracer(Value):
     def __repr__(self) -> str:
         return f"Tracer({self.type})"
 
+    def _refused(self, kind: type[PullbackError], use: str, mend: str) -> PullbackError:
+        """The error for a use: of ``kind`` while the value is traced, else that it has leaked."""
+        if self.builder not in STACKS.builders:
+            return leaked(self)
+        return kind(f"a traced value of type {self.type} was used as {use}. {mend}")
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        raise TracerArrayError(
-            f"a traced value of type {self.type} was used as a NumPy array. Use the function of "
-            "the same name in `pullback`, or return the value and convert it outside `jit`."
+        raise self._refused(
+            TracerArrayError,
+            "a NumPy array",
+            "Use the function of the same name in `pullback`, or return the value and convert it "
+            "outside `jit`.",
+        )
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        raise self._refused(
+            TracerArrayError, "memory (DLPack)", "Return it and pass it on outside `jit`."
         )
 
     def __bool__(self) -> bool:
-        raise TracerBoolError(
-            f"a traced value of type {self.type} was used as a Python bool, as in `if x:`. Use "
-            "`pullback.where` or `pullback.cond`, or mark the argument static with "
-            "`static_argnums`."
-        )
-
-    def _refuse_number(self, kind: str) -> TracerIntegerError:
-        return TracerIntegerError(
-            f"a traced value of type {self.type} was used as a Python {kind}. Mark the argument "
-            "static with `static_argnums`, or loop with `pullback.fori_loop`."
+        raise self._refused(
+            TracerBoolError,
+            "a Python bool, as in `if x:`",
+            "Use `pullback.where` or `pullback.cond`, or mark the argument static with "
+            "`static_argnums`.",
         )
 
     def __int__(self) -> int:
-        raise self._refuse_number("int")
+        raise self._refused(
+            TracerIntegerError,
+            "a Python int",
+            "Mark the argument static with `static_argnums`, or loop with `pullback.fori_loop`.",
+        )
 
-    def __index__(self) -> int:
-        raise self._refuse_number("int")
+    __index__ = __int__
 
     def __float__(self) -> float:
-        raise TracerArrayError(
-            f"a traced value of type {self.type} was used as a Python float. Use the function of "
-            "`pullback` in place of `math`, or return the value from the `jit` function."
+        raise self._refused(
+            TracerArrayError,
+            "a Python float",
+            "Use the function of `pullback` in place of `math`, or return the value from the `jit` "
+            "function.",
+        )
+
+    def __complex__(self) -> complex:
+        raise self._refused(
+            TracerArrayError, "a Python complex", "Return it and convert it outside."
+        )
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return repr(self)
+        raise self._refused(
+            TracerArrayError,
+            f"text in the format {spec!r}",
+            "Return the value and print it outside `jit`.",
         )
 
     def item(self) -> Any:
         """Refused: a traced value has none."""
-        raise TracerArrayError(
-            f"`.item()` on a traced value of type {self.type}: it has no value while `jit` traces. "
-            "Return it from the function and take `.item()` outside."
+        raise self._refused(
+            TracerArrayError,
+            "Python numbers, by `.item()` or `.tolist()`",
+            "Return it from the function and take `.item()` outside.",
         )
 
     tolist = item

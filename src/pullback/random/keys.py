@@ -12,14 +12,14 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from pullback.errors import DTypeError, ShapeError
+from pullback.errors import DTypeError, ShapeError, TracerIntegerError
 from pullback.primitives import operators
 from pullback.primitives.cast import Convert
 from pullback.primitives.random import RandomBits, RandomFoldIn
 from pullback.primitives.shape import Concatenate, Reshape, Slice
 from pullback.program.value import Array, Value, as_value
 from pullback.types import (
-    FLOATING,
+    COMPUTED,
     INTEGER,
     SHORT_NAMES,
     UNSIGNED,
@@ -31,6 +31,9 @@ from pullback.types import (
 
 #: A Value, a NumPy array or scalar, or a Python number.
 ArrayLike = Any
+
+#: A length, or several.
+Shape = int | Sequence[int]
 
 _WORD_BITS: Final = 32
 _WORD_MASK: Final = (1 << _WORD_BITS) - 1
@@ -131,7 +134,7 @@ def fold_in(key: ArrayLike, data: ArrayLike) -> Value:
     return folded
 
 
-def bits(key: ArrayLike, shape: Sequence[int] = (), dtype: Any = uint32) -> Value:
+def bits(key: ArrayLike, shape: Shape = (), dtype: Any = uint32) -> Value:
     """Return uniform random bits as unsigned integers.
 
     Args:
@@ -178,8 +181,11 @@ def fit(name: str, x: Value, shape: tuple[int, ...]) -> Value:
 def floating_dtype(name: str, dtype: Any) -> DType:
     """Return the dtype, which must be floating."""
     floating = as_dtype(dtype)
-    if floating not in FLOATING:
-        raise DTypeError(f"random.{name} in {SHORT_NAMES[floating]}; expected a floating dtype")
+    if floating not in COMPUTED:
+        raise DTypeError(
+            f"random.{name} in {SHORT_NAMES[floating]}; expected a floating dtype of 16 bits or "
+            "more; convert what is drawn with x.astype(...)"
+        )
     return floating
 
 
@@ -188,11 +194,15 @@ def float_info(dtype: DType) -> Any:
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
-def as_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return a sequence of lengths as a tuple; an int is refused, as in JAX."""
-    if isinstance(shape, int):
-        raise ShapeError(f"random.{name}: shape {shape}; expected a tuple: ({shape},)")
-    lengths = tuple(map(operator.index, shape))
+def as_shape(name: str, shape: Shape) -> tuple[int, ...]:
+    """Return a length, or a sequence of lengths, as a tuple."""
+    items = shape if isinstance(shape, (tuple, list)) else (shape,)
+    try:
+        lengths = tuple(map(operator.index, items))
+    except TracerIntegerError:
+        raise
+    except TypeError:
+        raise DTypeError(f"random.{name}: shape {shape!r}; expected integers") from None
     if min(lengths, default=0) < 0:
         raise ShapeError(f"random.{name}: shape {lengths} has a negative length")
     return lengths

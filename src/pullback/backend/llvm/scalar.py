@@ -1,7 +1,8 @@
 """Scalar opcodes as LLVM instructions, on scalars or vectors.
 
 float16 and bfloat16 are computed in float32 and rounded after every operation, as NumPy does, so
-that compiled and eager results agree. Elementary functions are in ``math``.
+that compiled and eager results agree; the 8-bit floats are compared there. Elementary functions are
+in ``math``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import numpy as np
 
 from pullback.backend.llvm.emit import Function, V, element_of, is_float, lanes_of, vector_type
 from pullback.backend.llvm.math import emit_math
-from pullback.backend.llvm.narrow import narrow_double, narrow_float, widen_narrow
+from pullback.backend.llvm.narrow import narrow_float, widen_narrow
 from pullback.types import (
     FLOATING,
     SIGNED,
     DType,
     bfloat16,
     bool_,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     float64,
@@ -26,19 +29,24 @@ from pullback.types import (
 
 ELEMENTS: dict[DType, str] = {
     bool_: "i1", float16: "i16", bfloat16: "i16", float32: "float", float64: "double",
+    float8_e4m3fn: "i8", float8_e5m2: "i8",
 }  # fmt: skip
-NARROW: dict[DType, str] = {float16: "half", bfloat16: "bfloat"}
+#: Floats that are computed in float32, and their names in ``narrow``.
+NARROW: dict[DType, str] = {
+    float16: "half", bfloat16: "bfloat", float8_e4m3fn: "f8e4m3fn", float8_e5m2: "f8e5m2",
+}  # fmt: skip
 
 
 def constant(f: Function, type: str, dtype: DType, value: float | int | bool) -> V:
     """``value`` as a constant of ``dtype``, in every lane of ``type``."""
     if is_narrow(dtype):
-        return f.const(type, int(np.asarray(value).astype(dtype).view(np.int16)))
+        bits = np.asarray(value).astype(dtype).view(f"i{dtype.itemsize}")
+        return f.const(type, int(bits))
     return f.const(type, value)
 
 
 def element_type(dtype: DType) -> str:
-    """LLVM's type of an element in a register; the 16-bit floats are their bits."""
+    """LLVM's type of an element in a register; 8- and 16-bit floats are their bits."""
     return ELEMENTS.get(dtype) or f"i{dtype.itemsize * 8}"
 
 
@@ -49,7 +57,7 @@ def memory_type(dtype: DType) -> str:
 
 def is_narrow(dtype: DType) -> bool:
     """Whether arithmetic goes through float32."""
-    return dtype in (float16, bfloat16)
+    return dtype in NARROW
 
 
 _FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
@@ -263,8 +271,8 @@ def _cast_float(f: Function, x: V, source: DType, target: DType, to: str) -> V:
             return narrow_float(f, wide, NARROW[target])
         return f.convert("fpext", wide, to)
     if is_narrow(target):
-        narrow = narrow_double if source == float64 else narrow_float
-        return narrow(f, x, NARROW[target])
+        single = f.convert("fptrunc", x, "float") if source == float64 else x
+        return narrow_float(f, single, NARROW[target])
     return f.convert("fpext" if target.itemsize > source.itemsize else "fptrunc", x, to)
 
 
