@@ -32,7 +32,7 @@ BUDGETS = {
     "backend": 2500,
     "demo": 300,
     "datasets": 50,
-    "compat": 3200,
+    "compat": 4000,
     "export": 1900,
     "(modules)": 2000,
     "keras_pullback": 4500,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 #: Submodules that are imported when they are first used.
 _LAZY = frozenset({"compat", "datasets", "keras", "testing"})
 
-#: What to use for names of TensorFlow that are not here.
+#: What to use for names of TensorFlow and JAX that are not here.
 _INSTEAD = {
     "Session": "pullback.compat.v1.Session",
     "cast": "pullback.astype",
@@ -54,9 +54,11 @@ _INSTEAD = {
     "get_variable": "pullback.compat.v1.get_variable",
     "global_variables_initializer": "pullback.compat.v1.global_variables_initializer",
     "gradients": "pullback.compat.v1.gradients, or pullback.GradientTape",
+    "lax": "the functions of pullback itself, as in pullback.scan, or pullback.compat.jax.lax",
     "layers": "pullback.keras.layers, or pullback.compat.v1.layers",
     "losses": "pullback.keras.losses, or pullback.compat.v1.losses",
     "math": "the functions of pullback itself, as in pullback.log",
+    "numpy": "the functions of pullback itself, or pullback.compat.jax.numpy",
     "one_hot": "pullback.nn.one_hot",
     "placeholder": "pullback.compat.v1.placeholder",
     "random_normal": "pullback.random.normal, or pullback.compat.v1.random_normal",
@@ -66,6 +68,8 @@ _INSTEAD = {
     "reduce_sum": "pullback.sum",
     "sigmoid": "pullback.nn.sigmoid",
     "train": "pullback.keras.optimizers, or pullback.compat.v1.train",
+    "tree_util": "pullback.tree, or pullback.compat.jax.tree_util",
+    "vmap": "operations on whole batches, or pullback.compat.jax.vmap, which is a loop",
 }
 
 # Without "compat" and "keras": `import *` must not choose a backend for Keras.

@@ -134,22 +134,28 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     return (out, pushed, run.aux) if has_aux else (out, pushed)
 
 
-def linearize(f: Function, *primals: Any) -> tuple[Any, Function]:
+def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     """Compute ``f(*primals)`` and return the linear map of its tangents.
 
+    Args:
+        f: A function of trees of arrays.
+        primals: Where to differentiate it.
+        has_aux: Whether ``f`` returns ``(out, aux)``.
+
     Returns:
-        ``(out, f_jvp)``: ``f_jvp(*tangents)`` is the tangent of ``out``, without computing ``f``
-        again.
+        ``(out, f_jvp)``, and ``aux`` behind them if ``has_aux``: ``f_jvp(*tangents)`` is the
+        tangent of ``out``, without computing ``f`` again.
 
     Raises:
         TreeError, ShapeError, DTypeError, DifferentiationError: (from ``f_jvp``) as ``jvp``.
     """
-    run = Run(f, primals, {}, range(len(primals)))
+    run = Run(f, primals, {}, range(len(primals)), has_aux)
 
     def f_jvp(*tangents: Any) -> Any:
         return run.push_tree(tangents)
 
-    return run.out_tree.unflatten(run.outs), f_jvp
+    out = run.out_tree.unflatten(run.outs)
+    return (out, f_jvp, run.aux) if has_aux else (out, f_jvp)
 
 
 class Run:
@@ -276,6 +282,7 @@ def _positions(argnums: int | Sequence[int], count: int) -> list[int]:
 def _split_aux(result: Any) -> tuple[Any, Any]:
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         raise DifferentiationError(
-            f"with has_aux the function must return a pair (out, aux), got {tree.structure(result)}"
+            "with has_aux the function must return a pair (out, aux), got "
+            f"{tree.describe(result)}: return both, or leave out has_aux"
         )
     return result[0], result[1]

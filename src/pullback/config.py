@@ -197,7 +197,7 @@ def _default_cache_dir() -> Path | None:
 
 
 def _read_target(value: Any) -> str:
-    name = value.strip().lower() if isinstance(value, str) else value
+    name = (value.strip().lower() or "auto") if isinstance(value, str) else value
     if name not in TARGETS:
         raise ValueError(f"got {value!r}, expected one of {', '.join(TARGETS)}")
     return str(name)

@@ -185,9 +185,9 @@ def _scan(
         if not (isinstance(result, tuple) and len(result) == 2):
             raise TreeError(
                 f"{names.loop}: the body must return a pair (carry, y), it returned "
-                f"{tree.structure(result)}"
+                f"{tree.describe(result)}"
             )
-        _check_structure(names, carry_structure, result[0])
+        _check_structure(names, carry_structure, state, result[0])
         return result
 
     def traced_with(types: list[ArrayType], weak: list[bool]) -> Traced:
@@ -235,7 +235,7 @@ def while_loop(
 
     def step(value: Any) -> Any:
         result = body_fun(value)
-        _check_structure(names, structure, result)
+        _check_structure(names, structure, value, result)
         return result
 
     traced, carry = _settle(lambda types, weak: trace_body(step, args, types, weak), carry)
@@ -473,12 +473,13 @@ def _settle(
             return traced, carry
 
 
-def _check_structure(names: _Names, expected: tree.TreeDef, given: Any) -> None:
-    structure = tree.structure(given)
-    if structure != expected:
+def _check_structure(names: _Names, expected: tree.TreeDef, before: Any, after: Any) -> None:
+    if tree.structure(after) != expected:
+        if names.hidden:
+            before, after = before[1], after[1]
         raise TreeError(
-            f"{names.loop}: the body must keep the structure of {names.carry}: {expected} in, "
-            f"{structure} out"
+            f"{names.loop}: the body must keep the structure of {names.carry}: "
+            f"{tree.describe(before)} in, {tree.describe(after)} out"
         )
 
 
@@ -499,16 +500,15 @@ def _check_types(
 
 def _check_condition(condition: Traced) -> None:
     if condition.structure != tree.structure(0):
-        raise TreeError(
-            f"while_loop: the condition returns {condition.structure}, expected one boolean"
-        )
-    (given,) = condition.types
+        given = tree.describe(condition.structure.unflatten(condition.types), str)
+        raise TreeError(f"while_loop: the condition returns {given}, expected one boolean")
+    (type,) = condition.types
     expected = ArrayType((), bool_)
-    if given.shape:
-        raise ShapeError(f"while_loop: the condition returns {given}, expected {expected}")
-    if given != expected:
+    if type.shape:
+        raise ShapeError(f"while_loop: the condition returns {type}, expected {expected}")
+    if type != expected:
         raise DTypeError(
-            f"while_loop: the condition returns {given}, expected {expected}; compare, as in "
+            f"while_loop: the condition returns {type}, expected {expected}; compare, as in "
             "`x != 0`"
         )
     if condition.staged.updates:

@@ -166,7 +166,7 @@ class _CustomCall:
         _rules_in_trace.functions.append(self.function)
         try:
             forward = self._trace(self.function.fwd)
-            residuals = self._residual_structure(forward, primal.structure)
+            residuals = self._residual_structure(forward, primal)
             self._check_forward(primal, forward)
             backward = self._trace_backward(primal, forward, residuals)
         finally:
@@ -201,17 +201,19 @@ class _CustomCall:
 
         return full
 
-    def _residual_structure(self, forward: Traced, result: tree.TreeDef) -> tree.TreeDef:
-        marked = forward.structure.unflatten(range(forward.structure.num_leaves))
+    def _residual_structure(self, forward: Traced, primal: Traced) -> tree.TreeDef:
+        marked = forward.structure.unflatten(forward.types)
         if not (isinstance(marked, tuple) and len(marked) == 2):
             raise TreeError(
                 f"custom_vjp {self.name}: fwd must return a pair (result, residuals), it returned "
-                f"{forward.structure}"
+                f"{tree.describe(marked, str)}"
             )
-        if tree.structure(marked[0]) != result:
+        if tree.structure(marked[0]) != primal.structure:
+            result = primal.structure.unflatten(primal.types)
             raise TreeError(
                 f"custom_vjp {self.name}: fwd must return the function's result first; the "
-                f"function returns {result}, fwd {tree.structure(marked[0])}"
+                f"function returns {tree.describe(result, str)}, fwd "
+                f"{tree.describe(marked[0], str)}"
             )
         return tree.structure(marked[1])
 
@@ -252,7 +254,7 @@ class _CustomCall:
         if not isinstance(returned, (tuple, list)) or len(returned) != len(self.arguments):
             raise TreeError(
                 f"custom_vjp {self.name}: bwd must return a tuple of {len(self.arguments)} "
-                f"cotangents, one for each argument, it returned {tree.structure(returned)}"
+                f"cotangents, one for each argument, it returned {tree.describe(returned)}"
             )
         found: dict[int, Value] = {}
         position = 0

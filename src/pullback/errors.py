@@ -1,13 +1,48 @@
-"""Every error pullback raises on purpose, one class a kind.
+"""The errors of pullback, one class a kind, each with the user's line behind its message.
 
-Each docstring shows the mistake and the mend. Imports nothing of pullback.
+Each docstring shows the mistake and the mend. Imports nothing of pullback. What concerns one
+argument alone is one of Python's own errors: an index out of range is an ``IndexError``, a number
+or a word that is none of those expected a ``ValueError``.
 """
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
+#: Packages whose lines are not the user's, and modules of Python's that call back.
+_NOT_USERS = frozenset(
+    {"pullback", "keras_pullback", "keras", "numpy", "contextlib", "functools", "threading"}
+)
+
 
 class PullbackError(Exception):
-    """Base of every error that pullback raises on purpose."""
+    """Base of these errors. A note, which Python prints behind the message, has the user's line."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        frame = _users_frame()
+        if frame is not None:
+            self.add_note(_line_of(frame))
+
+
+def _users_frame() -> FrameType | None:
+    """The innermost frame that is neither pullback's nor of what it is called through."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in _NOT_USERS and not frame.f_code.co_filename.startswith("<"):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _line_of(frame: FrameType) -> str:
+    import linecache  # costs a millisecond, and most programs need it never
+
+    file = frame.f_code.co_filename
+    text = linecache.getline(file, frame.f_lineno, frame.f_globals).strip()
+    return f"at {file}:{frame.f_lineno}" + (f": {text}" if text else "")
 
 
 class ShapeError(PullbackError, ValueError):

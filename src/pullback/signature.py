@@ -199,6 +199,19 @@ def _parameters(f: Callable[..., Any]) -> list[inspect.Parameter] | None:
         return None
 
 
+def require_positions(f: Callable[..., Any], option: str, numbers: Sequence[int]) -> None:
+    """Require that ``f`` has positional arguments of these numbers.
+
+    Raises:
+        ConfigurationError: it has not; the message names ``option``.
+    """
+    parameters = _parameters(f) if numbers else None
+    if parameters is None or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return
+    count = sum(p.kind in _POSITIONAL for p in parameters)
+    _require(f, option, [i for i in numbers if not -count <= i < count])
+
+
 def _require(f: Callable[..., Any], option: str, wrong: Sequence[Any]) -> None:
     if wrong:
         raise ConfigurationError(

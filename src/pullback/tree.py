@@ -11,7 +11,8 @@ import builtins
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pullback.errors import RegistrationError, TreeError
@@ -19,6 +20,7 @@ from pullback.errors import RegistrationError, TreeError
 __all__ = [
     "TreeDef",
     "all",
+    "describe",
     "flatten",
     "flatten_with_path",
     "is_node",
@@ -249,7 +251,7 @@ class TreeDef:
         return found
 
     def __str__(self) -> str:
-        return _spec_string(self.spec)
+        return _spec_string(self.spec, itertools.repeat("*"))
 
     def __repr__(self) -> str:
         return f"TreeDef({self})"
@@ -448,6 +450,22 @@ def path_string(path: Path) -> str:
     return "".join(path) or "the root"
 
 
+def _leaf_string(leaf: Any) -> str:
+    is_value = hasattr(leaf, "shape") and hasattr(leaf, "type")
+    return str(leaf.type) if is_value else type(leaf).__name__
+
+
+def describe(tree: Any, leaf_string: Callable[[Any], str] = _leaf_string) -> str:
+    """A tree as text for messages: ``{'w': f32[3,4], 'name': str}``.
+
+    Args:
+        tree: Any value.
+        leaf_string: What to write for a leaf. Default: the type of an array, else the class.
+    """
+    found, treedef = flatten(tree)
+    return _spec_string(treedef.spec, builtins.map(leaf_string, found))
+
+
 def _describe(spec: Spec) -> str:
     """One node in words, for an error message."""
     if spec is LEAF:
@@ -461,11 +479,12 @@ def _describe(spec: Spec) -> str:
     return f"{what} with {meta!r}" if meta else what
 
 
-def _spec_string(spec: Spec) -> str:
+def _spec_string(spec: Spec, leaves: Iterator[str]) -> str:
+    """A structure as text, with ``leaves`` in the leaves' places."""
     if spec is LEAF:
-        return "*"
+        return next(leaves)
     cls, meta, children = spec
-    inner = [_spec_string(child) for child in children]
+    inner = [_spec_string(child, leaves) for child in children]
     if cls is type(None):
         return "None"
     if cls is list:

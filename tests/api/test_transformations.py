@@ -307,6 +307,12 @@ def test_linearize_runs_the_function_once():
     assert len(calls) == 1
 
 
+def test_linearize_with_aux():
+    out, f_jvp, aux = pb.linearize(lambda x: (x * x, "aux"), 3.0, has_aux=True)
+
+    assert (float(out), float(f_jvp(1.0)), aux) == (9.0, 6.0, "aux")
+
+
 # Higher orders
 
 

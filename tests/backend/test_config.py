@@ -52,6 +52,7 @@ def test_relative_xdg_directory_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_
         ("PULLBACK_CACHE_DIR", "off", "cache_dir", None),
         ("PULLBACK_CACHE_DIR", "/x/y", "cache_dir", Path("/x/y")),
         ("PULLBACK_TARGET", "AVX2", "target", "avx2"),
+        ("PULLBACK_TARGET", "", "target", "auto"),
         ("PULLBACK_VERIFY", "1", "verify", True),
         ("PULLBACK_VERIFY", "false", "verify", False),
     ],

@@ -245,13 +245,13 @@ def test_rules_that_do_not_fit():
     x2 = lambda x: x * 2.0  # noqa: E731
     with pytest.raises(DifferentiationError, match="has no rule yet"):
         custom_vjp(x2)(1.0)
-    with pytest.raises(TreeError, match=r"fwd must return a pair .* it returned \*"):
+    with pytest.raises(TreeError, match=r"must return a pair .* it returned f64\[2\]"):
         with_rule(x2, lambda r, ct: (ct,))()
-    with pytest.raises(TreeError, match=r"the function returns \*, fwd \(\*, \*\)"):
+    with pytest.raises(TreeError, match=r"function returns f64\[2\], fwd \(f64\[2\], f64\[2\]\)"):
         with_rule(lambda x: ((x, x), x), lambda r, ct: (ct,))()
     with pytest.raises(ShapeError, match=r"result is f64\[2\] in the function, f64\[\] in fwd"):
         with_rule(lambda x: (total(x), x), lambda r, ct: (ct,))()
-    with pytest.raises(TreeError, match=r"a tuple of 1 cotangents, .* it returned \(\*, \*\)"):
+    with pytest.raises(TreeError, match=r"tuple of 1 cotangents.* it returned \(f64\[2\], f64"):
         with_rule(lambda x: (x2(x), x), lambda r, ct: (ct, ct))()
     with pytest.raises(ShapeError, match=r"for argument 0 is f64\[\], the argument is f64\[2\]"):
         with_rule(lambda x: (x2(x), x), lambda r, ct: (total(ct),))()

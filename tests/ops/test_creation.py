@@ -340,8 +340,14 @@ def test_shape_functions():
 def test_bad_shapes_are_refused() -> None:
     with pytest.raises(ShapeError, match="negative length"):
         pb.zeros((2, -1))
-    with pytest.raises(TypeError):
+    with pytest.raises(DTypeError, match=r"shape 2\.5; expected integers"):
         pb.zeros((2.5,))  # type: ignore[arg-type]
+    with pytest.raises(DTypeError, match=r"reshape: shape \(2, 'a'\); expected integers"):
+        pb.reshape(pb.zeros(4), (2, "a"))  # type: ignore[arg-type]
+    with pytest.raises(DTypeError, match=r"axis 0\.5; expected integers"):
+        pb.sum(pb.zeros(4), axis=0.5)  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match=r"f32\[3,4\] to \(2,\)"):
+        pb.full((2,), pb.zeros((3, 4)))
     with pytest.raises(TracerIntegerError):
         traced(lambda n: pb.zeros(n), (np.asarray(3),), {})
     with pytest.raises(ValueError, match="indexing"):

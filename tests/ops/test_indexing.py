@@ -20,7 +20,7 @@ from strategies_ops import (
 )
 
 import pullback as pb
-from pullback.errors import DTypeError, ShapeError, TracerArrayError
+from pullback.errors import DTypeError, ShapeError, TracerArrayError, TracerIntegerError
 
 #: Keys for an array of shape (3, 4, 2): each way of indexing, and their combinations.
 KEYS = [
@@ -162,6 +162,18 @@ def test_mask_indexing(data, x):
     check_array(np.asarray(pb.asarray(x)[pb.asarray(mask)]), x[mask], ulp=0)
 
 
+def test_bounds_of_slices_that_are_traced():
+    """Python would say that a tracer is no int; the message says what to use."""
+    x, i, start = np.arange(12.0).reshape(3, 4), np.array(1), pb.Variable(1)
+
+    with pytest.raises(TracerIntegerError, match=r"axis 1 of f64\[3,4\].*i64\[\].*dynamic_slice"):
+        traced(lambda x, i: x[:, i:], (x, i), {})
+    with pytest.raises(TracerIntegerError, match="dynamic_slice"):
+        traced(lambda x, i: x.at[: i + 1].set(0), (x, i), {})
+
+    check_array(np.asarray(pb.asarray(x)[start:]), x[1:], ulp=0)
+
+
 def test_masks_of_traced_values():
     """Indexing needs their elements; updating by a mask of the array's shape does not."""
     x, mask = np.arange(3.0), np.array([True, False, True])
@@ -233,6 +245,22 @@ def test_repeated_places_add_up_in_order():
     np.testing.assert_array_equal(np.asarray(x.at[i].add(1.0)), [0, 3, 0])
     np.testing.assert_array_equal(np.asarray(x.at[i].set(np.arange(3.0, dtype="f4"))), [0, 2, 0])
     np.testing.assert_array_equal(np.asarray(x.at[i].subtract(1.0)), [0, -3, 0])
+
+
+def test_updates_by_division_powers_and_functions():
+    x, i, mask = np.array([3.0, 5.0, 7.0], "f4"), np.array([0, 2, 0]), np.array([True, False, True])
+
+    (divided,) = traced(lambda x, i: x.at[i].divide(3.0), (x, i), {})
+    (squared,) = traced(lambda x, i: x.at[i].power(2), (x, i), {})
+    (halved,) = traced(lambda x, i: x.at[i].apply(lambda part: part / 2), (x, i), {})
+    masked = pb.asarray(x).at[mask].apply(pb.negative)
+
+    np.testing.assert_array_equal(divided, [x[0] / 9, 5, x[2] / 3])
+    np.testing.assert_array_equal(squared, [9, 5, 49])
+    np.testing.assert_array_equal(halved, [1.5, 5, 3.5])
+    np.testing.assert_array_equal(np.asarray(masked), [-3, 5, -7])
+    with pytest.raises(DTypeError, match=r"i32\[3\]"):
+        pb.asarray([1, 2, 3]).at[0].divide(2)
 
 
 def test_iteration_and_length():

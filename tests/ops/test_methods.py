@@ -68,7 +68,7 @@ def test_methods_agree_with_functions(name):
 def test_every_method_is_tried_here():
     tried_elsewhere = {
         *("T", "mT", "at", "device", "itemsize", "nbytes", "real", "imag", "copy", "view"),
-        *("to_device", "block_until_ready", "__getitem__", "__array_namespace__"),
+        *("to_device", "block_until_ready", "numpy", "__getitem__", "__array_namespace__"),
     }
     operators = set(pb.primitives.operators.OPERATORS)
 
@@ -105,6 +105,8 @@ def test_conversion_to_python():
     assert [10, 20, 30][pb.asarray(1)] == 20
     assert f"{pb.asarray(0.5):.2f}" == "0.50"
     assert pb.asarray([1, 2]).tolist() == [1, 2]
+    assert isinstance(pb.asarray([1.5]).numpy(), np.ndarray)
+    assert isinstance(pb.asarray(1.5).numpy(), np.float32)
     with pytest.raises(TypeError, match="unhashable"):
         hash(pb.asarray(1))
     with pytest.raises(ValueError, match="ambiguous"):
@@ -141,6 +143,8 @@ def test_traced_values_refuse_python() -> None:
         use(lambda x: -x if x else x)
     with pytest.raises(TracerArrayError, match="Use the function of the same name"):
         use(lambda x: pb.asarray(np.sin(x)))
+    with pytest.raises(TracerArrayError, match="Use the function of the same name"):
+        use(lambda x: pb.asarray(x.numpy()))
     with pytest.raises(TracerArrayError, match="item"):
         use(lambda x: x.item())
     kept: list[Any] = []

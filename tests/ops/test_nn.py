@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from strategies_ops import AXIS_SHAPES, few, operand
 
 import pullback as pb
-from pullback.errors import DTypeError, ShapeError
+from pullback.errors import DTypeError, ShapeError, TracerArrayError
 from pullback.testing import check_vjp
 
 nn = pb.nn
@@ -154,6 +154,21 @@ def test_gelu_exact_and_by_tanh():
     for approximate in (True, False):
         gradient = pb.grad(lambda x: pb.sum(nn.gelu(x, approximate=approximate)))  # noqa: B023
         assert np.isfinite(np.asarray(gradient(EXTREME[1:-1]))).all()
+
+
+@pytest.mark.parametrize("dtype", [pb.float16, pb.bfloat16, pb.float32, pb.float64])
+def test_derivatives_of_gelu_by_tanh_where_the_cube_overflows(dtype):
+    large = 6e4 if dtype == pb.float16 else 1e30
+    x = pb.asarray([-large, -1e4, -33, -32, -31, 31, 32, 33, 1e4, large], dtype=dtype)
+    gradient = pb.grad(lambda x: pb.sum(nn.gelu(x)))
+    second = pb.grad(lambda x: pb.sum(gradient(x)))
+
+    for compiled in (False, True):
+        slopes = (pb.jit(gradient) if compiled else gradient)(x)
+        curvatures = (pb.jit(second) if compiled else second)(x)
+
+        np.testing.assert_array_equal(np.asarray(slopes).astype(float), [0] * 5 + [1] * 5)
+        np.testing.assert_array_equal(np.asarray(curvatures).astype(float), 0)
 
 
 def test_glu():
@@ -357,6 +372,8 @@ def test_dropout_of_none_and_all():
     assert nn.dropout(key, x, 1.0).tolist() == [0] * 5
     with pytest.raises(ValueError, match=r"rate 1\.5"):
         nn.dropout(key, x, 1.5)
+    with pytest.raises(TracerArrayError, match=r"rate is traced, f32\[\]; expected a number"):
+        traced(lambda rate: nn.dropout(key, x, rate), (np.asarray(0.5, np.float32),), {})
 
 
 # ---- losses

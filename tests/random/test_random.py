@@ -268,6 +268,12 @@ def test_uniform_is_differentiated_with_respect_to_its_bounds():
     check_vjp(drawn, np.asarray(-1.0), np.asarray(2.0))
 
 
+def test_a_length_stands_for_a_shape():
+    for draw in (random.normal, random.uniform, random.bits, random.gumbel, random.exponential):
+        np.testing.assert_array_equal(np.asarray(draw(KEY, 3)), np.asarray(draw(KEY, (3,))))
+    assert random.bernoulli(KEY, 0.5, 3).shape == random.randint(KEY, 3, 0, 9).shape == (3,)
+
+
 ERRORS = [
     (lambda: random.key(1.5), DTypeError, "expected an integer"),
     (lambda: random.key(2**64), DTypeError, "more than 64 bits"),
@@ -275,7 +281,13 @@ ERRORS = [
     (lambda: random.bits(np.zeros(2, np.int32)), DTypeError, "expected u32"),
     (lambda: random.bits(random.split(KEY)), ShapeError, "expected one key"),
     (lambda: random.bits(KEY, (2,), int32), DTypeError, "unsigned"),
-    (lambda: random.uniform(KEY, 3), ShapeError, r"expected a tuple: \(3,\)"),  # type: ignore[arg-type]
+    (lambda: random.uniform(KEY, (2.0,)), DTypeError, r"uniform: shape \(2\.0,\); expected int"),  # type: ignore[arg-type]
+    (lambda: random.normal(KEY, (-1,)), ShapeError, r"normal: shape \(-1,\) has a negative"),
+    (
+        lambda: stage(lambda n: [random.bits(KEY, n)], [type_of(np.int32(3))]),
+        TracerIntegerError,
+        "Python int",
+    ),
     (lambda: random.uniform(KEY, (-1,)), ShapeError, "negative length"),
     (lambda: random.uniform(KEY, (2,), int32), DTypeError, "expected a floating dtype"),
     (lambda: random.uniform(KEY, (2,), minval=np.zeros(3)), ShapeError, "broadcast"),

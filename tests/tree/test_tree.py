@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import pullback as pb
 from pullback import tree
 from pullback.errors import RegistrationError, TreeError
 
@@ -230,6 +231,15 @@ def test_paths_read_like_python():
         "b": ["['b'][0]"],
     }
     assert tree.path_string(()) == "the root"
+
+
+def test_trees_are_described_by_the_types_of_their_leaves():
+    given = {"w": (pb.ones((3, 4)), [pb.asarray(True)]), "rest": None, "name": "x", "n": 2}
+
+    assert (
+        tree.describe(given) == "{'n': int, 'name': str, 'rest': None, 'w': (f32[3,4], [bool[]])}"
+    )
+    assert tree.describe(pb.ArrayType((2,), pb.float32), str) == "f32[2]"
 
 
 def test_children_are_structures():

@@ -1,4 +1,4 @@
-"""Interfaces of older frameworks on this engine: ``v1``, TensorFlow 1's static graphs.
+"""Interfaces of other frameworks: ``v1``, TensorFlow 1's static graphs, and ``jax``.
 
 Imports everything below ``demo``; nothing imports it but user code.
 """

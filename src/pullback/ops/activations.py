@@ -19,6 +19,7 @@ from pullback.ops.arguments import (
     require_dtype,
 )
 from pullback.ops.dtypes import astype, strong
+from pullback.ops.elementwise import clip
 from pullback.ops.statistical import keep_axes
 from pullback.primitives import operators
 from pullback.primitives.custom import StopGradient
@@ -167,9 +168,11 @@ def gelu(x: ArrayLike, /, approximate: bool = True) -> Value:
         # By `erfc`, so that nothing cancels far below 0.
         tail = Erfc()(strong(operators.multiply(value, -math.sqrt(0.5))))
         return operators.multiply(operators.multiply(value, 0.5), tail)
-    cubic = operators.add(1.0, operators.multiply(operators.multiply(value, value), 0.044715))
+    # Beyond 32 the sigmoid is 0 or 1; a cube that overflowed would make derivatives nan.
+    near = clip(value, -32.0, 32.0)
+    cubic = operators.add(1.0, operators.multiply(operators.multiply(near, near), 0.044715))
     # (1 + tanh(u)) / 2 = sigmoid(2 u), in which nothing cancels far below 0.
-    doubled = operators.multiply(operators.multiply(value, cubic), math.sqrt(8.0 / math.pi))
+    doubled = operators.multiply(operators.multiply(near, cubic), math.sqrt(8.0 / math.pi))
     return operators.multiply(value, sigmoid(doubled))
 
 

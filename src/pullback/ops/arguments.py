@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.errors import DTypeError, ShapeError, TracerArrayError
+from pullback.errors import DTypeError, ShapeError, TracerArrayError, TracerIntegerError
 from pullback.program.value import Array, Tracer, Value, as_value
 from pullback.types import DEFAULT_FLOAT, FLOATING, SHORT_NAMES, DType
 
@@ -59,13 +59,30 @@ def check_device(device: Any) -> None:
         raise ValueError(f"device {device!r} does not exist; the only one is {CPU!r}")
 
 
+def as_integers(what: str, items: Sequence[Any]) -> tuple[int, ...]:
+    """Return ``items`` as Python integers.
+
+    Raises:
+        DTypeError: one is no integer; the message calls it ``what``.
+        TracerIntegerError: one is traced.
+    """
+    try:
+        return tuple(map(operator.index, items))
+    except TracerIntegerError:
+        raise
+    except TypeError:
+        given = items[0] if len(items) == 1 else (*items,)
+        raise DTypeError(f"{what} {given!r}; expected integers") from None
+
+
 def normalize_axis(name: str, axis: int, ndim: int) -> int:
     """Return ``axis`` counted from the front.
 
     Raises:
         ShapeError: it is outside ``-ndim .. ndim - 1``.
+        DTypeError: it is no integer.
     """
-    index = operator.index(axis)
+    (index,) = as_integers(f"{name}: axis", (axis,))
     if not -ndim <= index < ndim:
         expected = f"expected {-ndim} <= axis < {ndim}" if ndim else "the array has no axes"
         raise ShapeError(f"{name}: axis {index} is out of range; {expected}")
@@ -92,9 +109,11 @@ def as_shape(name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
 
     Raises:
         ShapeError: a length is negative.
+        DTypeError: a length is no integer.
+        TracerIntegerError: a length is traced.
     """
     items = shape if isinstance(shape, (tuple, list)) else (shape,)
-    lengths = tuple(map(operator.index, items))
+    lengths = as_integers(f"{name}: shape", items)
     if min(lengths, default=0) < 0:
         raise ShapeError(f"{name}: shape {lengths} has a negative length")
     return lengths

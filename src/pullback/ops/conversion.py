@@ -55,6 +55,8 @@ def asarray(
         obj = read()
     if isinstance(obj, Value):
         return _from_value(obj, target, copy)
+    if isinstance(obj, range):
+        obj = [*obj]
     if isinstance(obj, (list, tuple)):
         _refuse_sharing(obj, copy)
         return _from_sequence(obj, target)

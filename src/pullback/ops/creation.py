@@ -23,7 +23,7 @@ from pullback.ops.arguments import (
     scalar_of,
 )
 from pullback.ops.conversion import asarray, numbers
-from pullback.ops.dtypes import astype, strong
+from pullback.ops.dtypes import astype, broadcast_to, strong
 from pullback.primitives import operators
 from pullback.primitives.cast import convert
 from pullback.primitives.shape import Broadcast, Iota, Pad
@@ -87,7 +87,7 @@ def full(shape: Shape, fill_value: ArrayLike, dtype: Any = None, *, device: Any 
         value = value if dtype is None else astype(value, dtype)
     if not value.shape:
         return _filled(value, lengths)
-    return operators.broadcast_to(value, lengths)
+    return broadcast_to(value, lengths)
 
 
 def _filled(scalar: Value, shape: tuple[int, ...]) -> Value:

@@ -410,6 +410,8 @@ def clip(x: ArrayLike, /, min: ArrayLike | None = None, max: ArrayLike | None = 
         astype(value, dtype),
         scalar_of(smallest, dtype) if low is None else astype(low, dtype),
         scalar_of(largest, dtype) if high is None else astype(high, dtype),
+        name="clip",
+        given=(value, *(b for b in (low, high) if b is not None)),
     )
     result: Value = elementwise.Clip()(*operands)
     if value.dtype in FLOATING or dtype in INTEGER:

@@ -25,7 +25,7 @@ from pullback.primitives.indexing import (
 from pullback.primitives.scatter import Scatter
 from pullback.primitives.shape import Broadcast, Pad, Reshape, Reverse
 from pullback.program.value import Array, Value
-from pullback.types import INTEGER, bool_
+from pullback.types import FLOATING, INTEGER, bool_
 
 __all__ = [
     "dynamic_slice",
@@ -108,6 +108,21 @@ class Update:
         return self._apply("mul", values, operators.multiply)
 
     mul = multiply
+
+    def divide(self, values: ArrayLike) -> Value:
+        """Return ``x``, which is floating, divided by ``values`` at the places."""
+        require_dtype("an update that divides", self._x, FLOATING)
+        axes = tuple(range(self._x.ndim))
+        ones = Broadcast(self._x.shape, axes)(scalar_of(1, self._x.dtype))
+        return operators.divide(self._x, Update(ones, self._key).multiply(values))
+
+    def power(self, values: ArrayLike) -> Value:
+        """Return ``x`` raised to ``values`` at the places, each once."""
+        return self.set(operators.power(self.get(), as_array(values)))
+
+    def apply(self, function: Callable[[Value], ArrayLike]) -> Value:
+        """Return ``x`` with ``function`` of the elements at the places, each once."""
+        return self.set(function(self.get()))
 
     def min(self, values: ArrayLike) -> Value:
         """Return ``x`` with the lesser of it and ``values`` at the places."""

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from pullback.errors import DTypeError, ShapeError
+from pullback.errors import DTypeError, ShapeError, TracerIntegerError
 from pullback.ops.arguments import as_array, concrete
 from pullback.ops.conversion import asarray
 from pullback.ops.dtypes import astype
 from pullback.primitives import operators
 from pullback.primitives.indexing import position_dtype
 from pullback.primitives.shape import Concatenate, Reshape, Reverse, Slice
-from pullback.program.value import Array, Value
+from pullback.program.value import Array, Tracer, Value
 from pullback.records import dataclass
 from pullback.types import INTEGER, SIGNED, ArrayType, bool_
 
@@ -114,6 +114,7 @@ def parse_key(x: ArrayType, key: Any) -> Key:
     Raises:
         IndexError: an index is out of range, there are too many, or one is of a wrong kind.
         TracerArrayError: a mask is traced, so that the shape of the result is not known.
+        TracerIntegerError: a bound of a slice is traced.
         ShapeError: a mask does not have the shape of what it selects from.
     """
     items = [_item(k) for k in (key if isinstance(key, tuple) else (key,))]
@@ -216,6 +217,13 @@ class _Parser:
 
     def _take_slice(self, item: slice) -> None:
         axis = len(self.starts)
+        for bound in (item.start, item.stop, item.step):
+            if isinstance(bound, Value) and isinstance(bound.read(), Tracer):
+                raise TracerIntegerError(
+                    f"a slice of axis {axis} of {self.x} has a bound that is traced, {bound.type}, "
+                    "and lengths are static in a traced function. Use "
+                    "`pullback.dynamic_slice(x, starts, sizes)`"
+                )
         indices = range(*item.indices(self.x.shape[axis]))
         if len(indices) == 0:
             self._take_range(0, 0, 1)

@@ -18,6 +18,7 @@ from pullback.ops.arguments import (
     ArrayLike,
     Axis,
     as_array,
+    as_integers,
     as_shape,
     concrete,
     normalize_axes,
@@ -173,7 +174,7 @@ def reshape(x: ArrayLike, /, shape: int | Sequence[int], *, copy: bool | None = 
     """
     value = as_array(x)
     items = shape if isinstance(shape, (tuple, list)) else (shape,)
-    return _reshaped(value, _resolve(value, tuple(map(operator.index, items))))
+    return _reshaped(value, _resolve(value, as_integers("reshape: shape", items)))
 
 
 def _resolve(x: Value, shape: tuple[int, ...]) -> tuple[int, ...]:

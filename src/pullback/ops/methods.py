@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from pullback.ops import (
     dtypes,
     elementwise,
@@ -82,6 +84,11 @@ def _copy(x: Value) -> Value:
     return array(x)
 
 
+def _numpy(x: Value) -> Any:
+    # As TensorFlow's: without axes it is a scalar of NumPy.
+    return np.asarray(x)[()]
+
+
 def _block_until_ready(x: Value) -> Value:
     return x
 
@@ -128,6 +135,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "min": statistical.min,
     "nbytes": _nbytes,
     "nonzero": searching.nonzero,
+    "numpy": _numpy,
     "prod": statistical.prod,
     "ptp": statistical.ptp,
     "ravel": rearrange.ravel,

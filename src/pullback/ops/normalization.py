@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pullback.errors import ShapeError
-from pullback.ops.arguments import ArrayLike, Axis, as_array, as_floating, normalize_axes
+from pullback.errors import ShapeError, TracerArrayError
+from pullback.ops.arguments import (
+    ArrayLike,
+    Axis,
+    as_array,
+    as_floating,
+    is_concrete,
+    normalize_axes,
+)
 from pullback.ops.dtypes import astype, strong
 from pullback.ops.manipulation import reshape
 from pullback.ops.statistical import mean as mean_
@@ -263,6 +270,7 @@ def dropout(
     Raises:
         ShapeError: ``shape`` does not broadcast to that of ``x``.
         ValueError: ``rate`` is outside ``0 .. 1``.
+        TracerArrayError: ``rate`` is traced.
 
     Differentiation: ``ct / (1 - rate)`` where the element was kept, else 0.
     Source: Srivastava et al. 2014, "Dropout", JMLR 15. The mask is the one that
@@ -273,6 +281,11 @@ def dropout(
         Array([0., 0., 2., 2.], f32)
     """
     value = as_floating(x)
+    if not is_concrete(rate):
+        raise TracerArrayError(
+            f"dropout: the rate is traced, {as_array(rate).type}; expected a number: make it "
+            "static, or use `pullback.where` with a mask of `pullback.random.bernoulli`"
+        )
     if not 0.0 <= rate <= 1.0:
         raise ValueError(f"dropout: rate {rate}; expected 0 <= rate <= 1")
     if rate == 0.0:

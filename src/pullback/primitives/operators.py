@@ -7,7 +7,7 @@ Start at ``promote_operands``. Importing this fills the operators of ``METHODS``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,8 +98,12 @@ def promote_operands(*args: Operand, floating: bool = False) -> tuple[Value, ...
     return tuple(astype(x, dtype) for x in args)
 
 
-def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+def broadcast_shapes(*shapes: tuple[int, ...], given: str | None = None) -> tuple[int, ...]:
     """Return the shape that arrays of ``shapes`` broadcast to.
+
+    Args:
+        shapes: Shapes.
+        given: What the message calls them. Default: the shapes.
 
     Raises:
         ShapeError: two lengths differ and neither is 1.
@@ -109,9 +113,11 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     for shape in shapes:
         for axis, length in enumerate(shape, ndim - len(shape)):
             if length != 1 and result[axis] not in (1, length):
+                given = given or f"shapes {' and '.join(map(str, shapes))}"
                 raise ShapeError(
-                    f"shapes {' and '.join(map(str, shapes))} do not broadcast: lengths "
-                    f"{result[axis]} and {length}; expected equal lengths, or 1"
+                    f"{given} do not broadcast to one shape: lengths {result[axis]} and {length}; "
+                    "expected equal lengths, or 1, aligned at the last axis: insert axes with "
+                    "`expand_dims`"
                 )
             result[axis] = length if length != 1 else result[axis]
     return tuple(result)
@@ -129,13 +135,27 @@ def broadcast_to(x: Value, shape: tuple[int, ...]) -> Value:
     return broadcast
 
 
-def broadcast_operands(*values: Value) -> tuple[Value, ...]:
+def broadcast_operands(
+    *values: Value, name: str = "", given: Sequence[Operand] = ()
+) -> tuple[Value, ...]:
     """Return values of one shape; those of rank 0 stay, elementwise primitives take them so.
+
+    Args:
+        values: Operands, of one dtype.
+        name: The operation, for messages.
+        given: The operands before they were promoted, for messages. Default: ``values``.
 
     Raises:
         ShapeError: the shapes do not broadcast.
     """
-    shape = broadcast_shapes(*(x.shape for x in values))
+    shapes = [x.shape for x in values]
+    try:
+        shape = broadcast_shapes(*shapes)
+    except ShapeError:
+        shape = None
+    if shape is None:  # again, with types: they are written only where they are wanted
+        types = " and ".join(str(as_value(x).type) for x in given or values)
+        shape = broadcast_shapes(*shapes, given=f"{name}: {types}" if name else types)
     return tuple(broadcast_to(x, shape) if x.shape else x for x in values)
 
 
@@ -150,7 +170,8 @@ def apply(primitive: Primitive, *args: Operand, floating: bool = False) -> Value
     Returns:
         The result; weak if every operand is.
     """
-    result: Value = primitive(*broadcast_operands(*promote_operands(*args, floating=floating)))
+    values = promote_operands(*args, floating=floating)
+    result: Value = primitive(*broadcast_operands(*values, name=primitive.name, given=args))
     result.weak = all(map(is_weak, args))
     return result
 
@@ -158,7 +179,10 @@ def apply(primitive: Primitive, *args: Operand, floating: bool = False) -> Value
 def where(predicate: Operand, on_true: Operand, on_false: Operand) -> Value:
     """``on_true`` where the boolean ``predicate`` holds, else ``on_false``; broadcasts."""
     values = promote_operands(on_true, on_false)
-    result: Value = Select()(*broadcast_operands(as_value(predicate), *values))
+    given = (predicate, on_true, on_false)
+    result: Value = Select()(
+        *broadcast_operands(as_value(predicate), *values, name="where", given=given)
+    )
     result.weak = is_weak(on_true) and is_weak(on_false)
     return result
 

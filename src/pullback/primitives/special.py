@@ -116,7 +116,7 @@ class Lgamma(Special):
 @final
 @primitive
 class Digamma(Special):
-    """Derivative of ``lgamma``; nan at the poles 0, -1, -2, ….
+    """Derivative of ``lgamma``; -inf at 0, inf at -0, nan at the poles -1, -2, ….
 
     Shapes: x: T[d...] -> T[d...].        Cost: size(x) evaluations.
     Residuals: x.   Non-differentiable points: the poles.

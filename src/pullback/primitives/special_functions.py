@@ -136,7 +136,7 @@ def _lgamma_series(z: NDArray) -> NDArray:
 
 
 def digamma(x: NDArray) -> NDArray:
-    """Derivative of ``lgamma``; nan at the poles 0, -1, -2, ….
+    """Derivative of ``lgamma``; -inf at 0, inf at -0, nan at the poles -1, -2, ….
 
     Error: 4 ulp of max(1, |result|) for x > 0, which is not small beside the result near its zero
     1.4616; for x < 0, 4 ulp of the largest term of the reflection.
@@ -155,7 +155,8 @@ def digamma(x: NDArray) -> NDArray:
         series = (series + _BERNOULLI[j - 1] / (2 * j)) * inverse
     result = total + (np.log(y) - 0.5 / y - series)
     result = np.where(negative, result - math.pi * _cotangent(x), result)
-    return np.where(_at_pole(x), np.nan, result)
+    pole = np.where(x == 0, -np.copysign(np.inf, x), np.nan)
+    return np.where(_at_pole(x), pole, result)
 
 
 def _cotangent(x: NDArray) -> Any:

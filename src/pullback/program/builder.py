@@ -10,7 +10,13 @@ from typing import Any
 
 from pullback.program.core import Atom, Equation, Literal, NDArray, Program, Var
 from pullback.program.primitive import Primitive
-from pullback.program.source import Origin, current_origin, current_source, provenance
+from pullback.program.source import (
+    Origin,
+    Source,
+    current_origin,
+    current_source,
+    provenance,
+)
 from pullback.program.value import (
     STACKS,
     Array,
@@ -82,7 +88,7 @@ class Builder:
         try:
             inferred = primitive.infer(*(a.type for a in atoms))
         except Exception as error:
-            if source is not None and not getattr(error, "__notes__", None):
+            if source is not None and not _is_noted(error, source):
                 error.add_note(f"in {primitive.name} at {source.file}:{source.line}")
             raise
         several = isinstance(inferred, tuple)
@@ -112,6 +118,11 @@ class Builder:
         atoms = tuple(self.lift(as_value(x)).atom for x in outputs)
         captured = [t.atom for t in self._captured.values() if isinstance(t.atom, Var)]
         return Program((*self.inputs, *captured), tuple(self.equations), atoms, name=name)
+
+
+def _is_noted(error: Exception, source: Source) -> bool:
+    """Whether a note of the error names the line."""
+    return any(f"{source.file}:{source.line}" in note for note in getattr(error, "__notes__", ()))
 
 
 def _as_literal(x: Value) -> Literal | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from pullback.primitives.sort import Sort
 from pullback.primitives.transcendental import Log
 from pullback.program.value import Array, Value, as_value
 from pullback.random.floats import gumbel, uniform
-from pullback.random.keys import ArrayLike, as_axis, as_shape, fit, split, two_keys
+from pullback.random.keys import ArrayLike, Shape, as_axis, as_shape, fit, split, two_keys
 from pullback.types import (
     DEFAULT_INT,
     FLOATING,
@@ -38,7 +37,7 @@ from pullback.types import (
 )
 
 
-def bernoulli(key: ArrayLike, p: ArrayLike = 0.5, shape: Sequence[int] | None = None) -> Value:
+def bernoulli(key: ArrayLike, p: ArrayLike = 0.5, shape: Shape | None = None) -> Value:
     """Return booleans that are true with probability ``p``.
 
     Args:
@@ -63,7 +62,7 @@ def bernoulli(key: ArrayLike, p: ArrayLike = 0.5, shape: Sequence[int] | None = 
 
 
 def categorical(
-    key: ArrayLike, logits: ArrayLike, axis: int = -1, shape: Sequence[int] | None = None
+    key: ArrayLike, logits: ArrayLike, axis: int = -1, shape: Shape | None = None
 ) -> Value:
     """Return samples of categories, given unnormalised log-probabilities.
 
@@ -102,7 +101,7 @@ def categorical(
 
 def randint(
     key: ArrayLike,
-    shape: Sequence[int],
+    shape: Shape,
     minval: ArrayLike,
     maxval: ArrayLike,
     dtype: Any = DEFAULT_INT,
@@ -246,7 +245,7 @@ def _shuffle(key: ArrayLike, x: Value, axis: int) -> Value:
 def choice(
     key: ArrayLike,
     a: ArrayLike,
-    shape: Sequence[int] = (),
+    shape: Shape = (),
     replace: bool = True,
     p: ArrayLike | None = None,
     axis: int = 0,

@@ -5,7 +5,6 @@ Imports ``primitives`` and ``keys``. Start at ``uniform``: the others are made o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ from pullback.primitives.random import UINTS, RandomBits
 from pullback.primitives.special import Erf, Erfinv
 from pullback.primitives.transcendental import Log, Log1p
 from pullback.program.value import Value
-from pullback.random.keys import ArrayLike, as_shape, fit, float_info, floating_dtype
+from pullback.random.keys import ArrayLike, Shape, as_shape, fit, float_info, floating_dtype
 from pullback.types import DType, float32
 
 
 def uniform(
     key: ArrayLike,
-    shape: Sequence[int] = (),
+    shape: Shape = (),
     dtype: Any = float32,
     minval: ArrayLike = 0.0,
     maxval: ArrayLike = 1.0,
@@ -79,7 +78,7 @@ def _is_number(x: ArrayLike, value: float) -> bool:
     return isinstance(x, (int, float)) and x == value
 
 
-def normal(key: ArrayLike, shape: Sequence[int] = (), dtype: Any = float32) -> Value:
+def normal(key: ArrayLike, shape: Shape = (), dtype: Any = float32) -> Value:
     """Return numbers of the standard normal distribution.
 
     Args:
@@ -98,7 +97,7 @@ def normal(key: ArrayLike, shape: Sequence[int] = (), dtype: Any = float32) -> V
     """
     floating = floating_dtype("normal", dtype)
     low = np.nextafter(np.asarray(-1, floating), np.asarray(0, floating))
-    u = uniform(key, shape, floating, low, 1.0)
+    u = uniform(key, as_shape("normal", shape), floating, low, 1.0)
     drawn: Value = np.asarray(np.sqrt(2), floating) * Erfinv()(u)
     return drawn
 
@@ -107,7 +106,7 @@ def truncated_normal(
     key: ArrayLike,
     lower: ArrayLike,
     upper: ArrayLike,
-    shape: Sequence[int] | None = None,
+    shape: Shape | None = None,
     dtype: Any = float32,
 ) -> Value:
     """Return numbers of the standard normal distribution between ``lower`` and ``upper``.
@@ -143,7 +142,7 @@ def truncated_normal(
     return drawn
 
 
-def exponential(key: ArrayLike, shape: Sequence[int] = (), dtype: Any = float32) -> Value:
+def exponential(key: ArrayLike, shape: Shape = (), dtype: Any = float32) -> Value:
     """Return numbers of the exponential distribution with rate 1.
 
     Args:
@@ -159,11 +158,12 @@ def exponential(key: ArrayLike, shape: Sequence[int] = (), dtype: Any = float32)
 
     Source: ``jax.random.exponential``: -log(1 - u), u uniform in [0, 1).
     """
-    drawn: Value = -Log1p()(-uniform(key, shape, floating_dtype("exponential", dtype)))
+    lengths, floating = as_shape("exponential", shape), floating_dtype("exponential", dtype)
+    drawn: Value = -Log1p()(-uniform(key, lengths, floating))
     return drawn
 
 
-def gumbel(key: ArrayLike, shape: Sequence[int] = (), dtype: Any = float32) -> Value:
+def gumbel(key: ArrayLike, shape: Shape = (), dtype: Any = float32) -> Value:
     """Return numbers of the standard Gumbel distribution.
 
     Args:
@@ -181,5 +181,5 @@ def gumbel(key: ArrayLike, shape: Sequence[int] = (), dtype: Any = float32) -> V
     """
     floating = floating_dtype("gumbel", dtype)
     tiny = np.asarray(float_info(floating).smallest_normal, floating)
-    drawn: Value = -Log()(-Log()(uniform(key, shape, floating, tiny, 1.0)))
+    drawn: Value = -Log()(-Log()(uniform(key, as_shape("gumbel", shape), floating, tiny, 1.0)))
     return drawn

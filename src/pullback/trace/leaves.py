@@ -5,6 +5,7 @@ Imports ``program`` and ``tree``; ``jit`` and the transformations use it. Start 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,22 +18,27 @@ from pullback.program.value import Array, Value, as_value, is_array_like
 from pullback.tree import TreeDef
 from pullback.types import ArrayType
 
+#: What else to do about an argument that is no array.
+_ARGUMENT = "make the argument static"
 
-def as_leaf(x: Any, name: Callable[[], str]) -> Value:
+
+def as_leaf(x: Any, name: Callable[[], str], otherwise: str = _ARGUMENT) -> Value:
     """Return a leaf of a tree of arguments as a value.
 
     Args:
         x: The leaf.
         name: Says what to call it in messages.
+        otherwise: What else to do about a leaf that is no array.
 
     Raises:
         TreeError: ``x`` is not an array.
         DTypeError: ``x`` is an array of an unsupported dtype.
     """
     if not is_array_like(x) and not hasattr(x, "__array__"):
+        register = "register_dataclass" if dataclasses.is_dataclass(x) else "register"
         raise TreeError(
             f"{name()} is of type {type(x).__name__}, which is neither an array nor a number nor "
-            "a tree of them. Register its class with `tree.register`, or make the argument static"
+            f"a tree of them. Register its class with `tree.{register}`, or {otherwise}"
         )
     try:
         return as_value(x)
@@ -55,8 +61,10 @@ def flatten_values(given: Any, root: str) -> tuple[list[Value], TreeDef]:
         TreeError: a leaf is not an array; the message calls the tree ``root``.
     """
     flat, treedef = tree.flatten(given)
+    otherwise = _ARGUMENT if root.startswith("argument") else "leave it out"
     return [
-        as_leaf(x, functools.partial(leaf_name, root, treedef, i)) for i, x in enumerate(flat)
+        as_leaf(x, functools.partial(leaf_name, root, treedef, i), otherwise)
+        for i, x in enumerate(flat)
     ], treedef
 
 
@@ -79,7 +87,9 @@ def match_values(
     values = []
     for i, (x, expected) in enumerate(zip(flat, types, strict=True)):
         name = functools.partial(leaf_name, root, treedef, i)
-        value = as_leaf(x, name)
+        if tree.is_node(type(x)):
+            raise TreeError(f"{name()} is {tree.describe(x)}, expected {expected}")
+        value = as_leaf(x, name, "leave it out")
         if value.weak and value.dtype != expected.dtype:
             value = astype(value, expected.dtype)
         if value.type != expected:

@@ -19,7 +19,6 @@ from pullback.errors import DTypeError, LeakedTracerError, PullbackError, ShapeE
 from pullback.primitives.operators import astype
 from pullback.program.builder import Builder
 from pullback.program.core import NDArray
-from pullback.program.source import current_source
 from pullback.program.value import (
     STACKS,
     Array,
@@ -154,13 +153,7 @@ class Variable(Value):
             if value.shape != self.shape
             else (DTypeError, f"cast it with `.astype({self.dtype.name!r})`")
         )
-        error = kind(
-            f"variable {self.name!r} is {self.type}, but {value.type} was assigned: {mend}"
-        )
-        source = current_source()
-        if source is not None:
-            error.add_note(f"at {source.file}:{source.line}")
-        raise error
+        raise kind(f"variable {self.name!r} is {self.type}, but {value.type} was assigned: {mend}")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         return np.array(self.read(), dtype, copy=copy)
