@@ -21,6 +21,7 @@ from pullback.trace.variable import Variable, exclusive, is_writable, put, take
 from pullback.tree import LEAF, TreeDef
 
 if TYPE_CHECKING:
+    from pullback.backend.direct import DirectCall
     from pullback.passes.pipeline import Numerics
 
 
@@ -56,6 +57,22 @@ class Compiled:
         donate = frozenset(taken if self._in_place else donated)
         # Kept here alone: what a dropped function compiled must go with it.
         self._executable = compile_now(program, donate, numerics)
+        #: Takes the argument arrays; refuses others and those of other types. Or None.
+        self.direct = self._direct_call()
+
+    def _direct_call(self) -> DirectCall | None:
+        # Imported here as LLVM is.
+        from pullback.backend.direct import CallTypes, direct_call
+
+        staged = self.staged
+        if staged.updates or self._donated or any(staged.weak):
+            return None
+        inputs = staged.program.input_types[: staged.num_args]
+        results = [type for type, _ in self._results]
+        known: dict[Any, Callable[[Any], Any] | None] = {_only: None, _all: list}
+        build = known.get(self._build, self._build)
+        types = CallTypes(inputs, staged.reads, self._captures, results, build)
+        return direct_call(self._executable, types)
 
     def run(self, arrays: list[NDArray], leaves: Sequence[Any]) -> Any:
         """Run the program on arrays, which are the memory of the argument leaves ``leaves``."""

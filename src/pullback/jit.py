@@ -28,6 +28,7 @@ from pullback.signature import (
     Static,
     as_positions,
     name_of,
+    require_positions,
     resolve_static,
     sign,
     take_apart,
@@ -39,6 +40,7 @@ from pullback.tree import TreeDef
 from pullback.types import ArrayType
 
 if TYPE_CHECKING:
+    from pullback.backend.direct import DirectCall
     from pullback.passes.pipeline import Numerics
 
 NUMERICS: Final = ("strict", "fast")
@@ -98,7 +100,9 @@ def jit(
     if numerics not in NUMERICS:
         raise ConfigurationError(f"numerics is {numerics!r}, expected one of {NUMERICS}")
     static = resolve_static(f, static_argnums, static_argnames)
-    return Jit(f, static, as_positions(donate_argnums), numerics)
+    donate = as_positions(donate_argnums)
+    require_positions(f, "donate_argnums", donate)
+    return Jit(f, static, donate, numerics)
 
 
 class Jit:
@@ -119,12 +123,19 @@ class Jit:
         self._cache: dict[Hashable, Compiled] = {}
         #: The same for calls with arrays alone, by their dtypes and shapes.
         self._quick: dict[Hashable, Compiled] = {}
+        #: The direct call of the one that ran last: most functions are called with one signature.
+        self._last: DirectCall = _refuse
+        #: The same of the leaves of arguments that are trees, and the structure of these.
+        self._last_of_leaves: tuple[Any, DirectCall] = (None, _refuse)
         self._methods: dict[int, tuple[weakref.ref[Any], Jit]] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, computed by the compiled program."""
         if kwargs or STACKS.builders or STACKS.recorders:
             return self._call(args, kwargs)
+        result = self._last(args)
+        if result is not NotImplemented:
+            return result
         arrays, key = [], []
         for x in args:
             if type(x) is Array and not x.weak:
@@ -139,6 +150,7 @@ class Jit:
         compiled = self._quick.get((*key,))
         if compiled is None:
             return self._call(args, kwargs)
+        self._last = compiled.direct or _refuse
         return compiled.run(arrays, args)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -146,6 +158,11 @@ class Jit:
         arguments = take_apart(self.__wrapped__, self._static, args, kwargs)
         if STACKS.builders:
             return self._trace_on(arguments)
+        spec, direct = self._last_of_leaves
+        if arguments.treedef.spec == spec and not (arguments.static or STACKS.recorders):
+            result = direct(arguments.leaves)
+            if result is not NotImplemented:
+                return result
         signature = sign(arguments)
         compiled = self._cache.get(signature.key)
         if compiled is None or compiled.has_stale_literals():
@@ -159,6 +176,8 @@ class Jit:
                 self._quick[(*key,)] = compiled
         if STACKS.recorders:
             return compiled.run_recorded(arguments.values())
+        if compiled.direct and not (arguments.static or any(signature.weak)):
+            self._last_of_leaves = arguments.treedef.spec, compiled.direct
         return compiled.run(signature.arrays, arguments.array_leaves())
 
     def _trace_on(self, arguments: Arguments) -> Any:
@@ -210,6 +229,7 @@ class Jit:
         """Forget what was traced and compiled."""
         self._cache.clear()
         self._quick.clear()
+        self._last, self._last_of_leaves = _refuse, (None, _refuse)
         self._methods.clear()
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -274,6 +294,10 @@ class BoundJit:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._jit, name)
+
+
+def _refuse(args: Sequence[Any]) -> Any:
+    return NotImplemented
 
 
 def _call_method(f: Callable[..., Any], reference: weakref.ref[Any], *args: Any, **kw: Any) -> Any:

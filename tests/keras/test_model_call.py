@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
-from keras_pullback.src import model_calls
+from keras_pullback.src import entries
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -34,8 +34,7 @@ def _mlp(*layers):
 def _compiled(model):
     """How many programs the model's calls have."""
     calls = model.__dict__.get("_model_calls")
-    entries = calls._entries.values() if calls is not None else ()
-    return sum(isinstance(entry, model_calls._CompiledCall) for entry in entries)
+    return 0 if calls is None else len(calls._entries.programs)
 
 
 def _eagerly(model, *args, **kwargs):
@@ -82,7 +81,7 @@ def test_types_have_programs_of_their_own(x):
 
 
 def test_number_of_programs_is_bounded(x, monkeypatch):
-    monkeypatch.setattr(model_calls, "_MOST_TYPES", 2)
+    monkeypatch.setattr(entries, "MOST_ENTRIES", 2)
     model = _mlp()
 
     for rows in (1, 2, 3, 4):
@@ -173,7 +172,7 @@ def test_added_layer_takes_part(x):
 
 
 def test_a_model_that_changes_all_the_time_is_not_compiled_for_ever(x, monkeypatch):
-    monkeypatch.setattr(model_calls, "_MOST_CHANGES", 2)
+    monkeypatch.setattr(entries, "MOST_CHANGES", 2)
     model = _mlp(keras.layers.Dropout(0.5))
 
     for i in range(6):

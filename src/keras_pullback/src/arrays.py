@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 from keras.src import tree
-from keras.src.trainers.data_adapters import array_slicing
+from keras.src.backend import config
+from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
 import pullback as pb
+from keras_pullback.src.ops.core import convert_to_tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,15 @@ class ArrayData:
         leaves: Arrays ``[n, ...]``.
         structure: Tree of numbers: where each of the leaves stands in a batch.
         steps_per_call: Keras's ``steps_per_execution``.
+        batch_size: Rows in a full batch.
+        size: Rows in all.
     """
 
     def __init__(self, iterator: EpochIterator) -> None:
         adapter = iterator.data_adapter
         self.steps_per_call = int(iterator.steps_per_execution)
         self.batch_size = int(adapter.batch_size)
-        self._size = int(adapter._num_samples)
+        self.size = int(adapter._num_samples)
         self._shuffle = adapter._shuffle
         self._steps_per_epoch: int | None = iterator.steps_per_epoch
         #: Rows of this pass, and how many of its steps are done. None: a pass is to begin.
@@ -116,8 +120,8 @@ class ArrayData:
         """
         if self._order is None or self._steps_per_epoch is None:
             self._order, self._done = self._draw(), 0
-        whole, group = self._size // self.batch_size, self.steps_per_call
-        left = -(-self._size // self.batch_size) - self._done
+        whole, group = self.size // self.batch_size, self.steps_per_call
+        left = -(-self.size // self.batch_size) - self._done
         wanted = -(-(self._steps_per_epoch or left) // group) * group
         begin, end = self._done, self._done + min(wanted, left)
         rows = self._order[: whole * self.batch_size].reshape(-1, self.batch_size)
@@ -128,13 +132,13 @@ class ArrayData:
         return Epoch(rows, begin, min(end, whole) - begin, rest, runs_out=wanted - left >= group)
 
     def _draw(self) -> Any:
-        order: Any = np.arange(self._size, dtype=np.int32)
+        order: Any = np.arange(self.size, dtype=np.int32)
         if self._shuffle == "batch":
-            starts = range(0, self._size, self.batch_size)
+            starts = range(0, self.size, self.batch_size)
             parts = [order[i : i + self.batch_size] for i in starts]
             order = np.concatenate([np.random.permutation(len(p)) + p[0] for p in parts])  # noqa: NPY002 # as Keras draws
         elif self._shuffle:
-            order = np.random.permutation(self._size)  # noqa: NPY002 # as Keras draws
+            order = np.random.permutation(self.size)  # noqa: NPY002 # as Keras draws
         return order.astype(np.int32)
 
 
@@ -181,3 +185,33 @@ def _is_dense(x: Any) -> bool:
         dtypes = getattr(x, "dtypes", None)
         return dtypes is not None and all(d.kind in "biuf" for d in dtypes)
     return getattr(dtype, "kind", "O") in "biufV" and hasattr(x, "__array__")
+
+
+def is_plain(x: Any) -> bool:
+    """Whether ``x`` is a NumPy array that Keras's adapter would cut into batches as it is."""
+    return (
+        type(x) is np.ndarray
+        and x.dtype.kind in "biuf"
+        and x.ndim > 0
+        and len(x) > 0
+        and not config.max_steps_per_epoch()
+    )
+
+
+def as_floatx(x: Any) -> Any:
+    """A NumPy array, of Keras's default dtype if it is floating, as Keras's adapter has it."""
+    is_other_float = x.dtype.kind == "f" and x.dtype.name != config.floatx()
+    return x.astype(config.floatx()) if is_other_float else x
+
+
+def host_array(x: Any) -> Any:
+    """A NumPy array as it is, anything else as a tensor."""
+    return x if isinstance(x, np.ndarray) else convert_to_tensor(x)
+
+
+def as_batch(x: Any, y: Any, sample_weight: Any) -> Any:
+    """What ``train_on_batch`` takes as a batch: ``x``, ``y`` and weights, without those missing."""
+    arrays = data_adapter_utils.pack_x_y_sample_weight(x, y, sample_weight)
+    if not isinstance(arrays, tuple):
+        arrays = (arrays,)
+    return tree.map_structure(host_array, arrays, none_is_leaf=False)

@@ -1,6 +1,6 @@
 """Calls of a model outside of any trace, ``model(x)``, as one compiled program.
 
-Imports ``layer``; ``trainer`` uses it. Start at ``ModelCalls``.
+Imports ``entries``; ``trainer`` uses it. Start at ``ModelCalls``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,9 @@ from keras.src.backend.common import global_state
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
 import pullback as pb
-from keras_pullback.src.layer import CHANGES, NOT_OF_CALLS
+from keras_pullback.src.entries import Entries
+from keras_pullback.src.layer import NOT_OF_CALLS
 from pullback.program.value import STACKS
-
-#: A call with arguments of certain types was seen once; or such calls are Keras's for good.
-_SEEN: Any = "seen"
-_EAGER: Any = "eager"
-
-#: So many types of arguments are compiled for, and so often anew after changes of the model.
-_MOST_TYPES = 32
-_MOST_CHANGES = 8
 
 #: What is set in the state of Keras where ``is_in_scope``.
 _SCOPES = ("current_call_ctx", "stateless_scope", "symbolic_scope", "autocast_scope")
@@ -41,12 +34,10 @@ class ModelCalls:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[Hashable, Any] = {}
-        #: The attributes of each layer, and how often they had been changed when it was looked at.
-        self._layers: list[tuple[dict[str, Any], int | None]] = []
+        #: By types of arguments; void when a layer is changed.
+        self._entries = Entries()
         self._is_all_keras = False
         self._has_one_output = False
-        self._changes = 0
 
     def run(self, model: Any, call: Callable[..., Any], x: Any, training: Any) -> Any:
         """The outputs for ``x``; ``NotImplemented`` where Keras's own way must be taken.
@@ -59,7 +50,7 @@ class ModelCalls:
         """
         if STACKS.builders or model.run_eagerly:
             return NotImplemented
-        if self._is_stale() and not self._look_at(model):
+        if self._entries.is_stale and not self._look_at(model):
             return NotImplemented
         if not self._is_all_keras or (STACKS.recorders and not self._has_one_output):
             # Differentiated, all of the outputs are one operation: none depends on another.
@@ -67,13 +58,16 @@ class ModelCalls:
         if is_in_scope():
             return NotImplemented
         key = self._key(x, training)
-        entry = _EAGER if key is None else self._entries.get(key)
-        if entry is None:
-            self._entries[key] = _SEEN if len(self._entries) < _MOST_TYPES else _EAGER
+        if key is None:
             return NotImplemented
-        if entry is _SEEN:
-            return self._compile(key, call, x, training)
-        return NotImplemented if entry is _EAGER else entry(x)
+        program = self._entries.program(key, lambda: _CompiledCall(call, training))
+        if program is None:
+            return NotImplemented
+        try:
+            return program(x)
+        except Exception:
+            self._entries.refuse(key)
+            return NotImplemented  # an error of the model is raised by Keras's own way
 
     def _key(self, x: Any, training: Any) -> Hashable | None:
         """What tells apart calls that need programs of their own; None: none can be made."""
@@ -91,38 +85,17 @@ class ModelCalls:
         if type_of_x is None:
             return None
         # Normalization looks at this, and those who train two models in turn switch it.
-        trainable = [attributes.get("_trainable") for attributes, _ in self._layers]
+        trainable = [attributes.get("_trainable") for attributes in self._entries.attributes]
         return (training, type_of_x, *trainable)
-
-    def _compile(self, key: Hashable, call: Callable[..., Any], x: Any, training: Any) -> Any:
-        compiled = _CompiledCall(call, training)
-        self._entries[key] = _EAGER  # as it stays where something is raised
-        try:
-            outputs = compiled(x)
-        except Exception:
-            return NotImplemented  # an error of the model is raised by Keras's own way
-        self._entries[key] = compiled
-        return outputs
-
-    def _is_stale(self) -> bool:
-        """Whether a layer was changed since the model was looked at, or it never was."""
-        for attributes, count in self._layers:
-            if attributes.get(CHANGES) != count:
-                return True
-        return not self._layers
 
     def _look_at(self, model: Any) -> bool:
         """See what the model consists of now; whether it is built and worth compiling."""
-        if self._layers:
-            self._changes += 1
-        self._entries.clear()
-        self._layers = []
-        if self._changes > _MOST_CHANGES or not model.jit_compile:
+        if not self._entries.forget() or not model.jit_compile:
             return False
         layers = model._flatten_layers()
         if not all(layer.built for layer in layers):
             return False
-        self._layers = [(layer.__dict__, layer.__dict__.get(CHANGES)) for layer in layers]
+        self._entries.watch(layers)
         self._is_all_keras = all(map(_is_keras, layers))
         self._has_one_output = len(tree.flatten(getattr(model, "outputs", ()))) == 1
         return True

@@ -1,12 +1,12 @@
 """The mixin of every Keras optimizer: ``apply`` outside of any trace as one compiled program.
 
-Imports ``layer`` and ``model_calls``; Keras's ``Optimizer`` inherits from it. Start at
+Imports ``entries`` and ``model_calls``; Keras's ``Optimizer`` inherits from it. Start at
 ``BackendOptimizer``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,18 +15,11 @@ from keras.src.optimizers import base_optimizer
 from keras.src.optimizers.schedules import learning_rate_schedule
 
 import pullback as pb
-from keras_pullback.src.layer import CHANGES, count_change
+from keras_pullback.src.entries import Entries
+from keras_pullback.src.layer import count_change
 from keras_pullback.src.model_calls import is_in_scope, is_of_keras
 from keras_pullback.src.variable import Variable
 from pullback.program.value import STACKS, outside_traces
-
-#: Gradients of certain variables came once; or such updates are Keras's for good.
-_SEEN: Any = "seen"
-_EAGER: Any = "eager"
-
-#: So many sets of variables are compiled for, and so often anew after changes of the optimizer.
-_MOST_SETS = 32
-_MOST_CHANGES = 8
 
 
 class BackendOptimizer(base_optimizer.BaseOptimizer):
@@ -83,14 +76,12 @@ class Updates:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[Hashable, Any] = {}
-        #: The optimizers that take part, and how often each had been changed when it was looked at.
-        self._optimizers: list[tuple[Any, int | None]] = []
+        #: By variables; void when an optimizer that takes part is changed.
+        self._entries = Entries()
         #: Objects that tell nobody of changes, with the attributes they had.
         self._watched: list[tuple[Any, dict[str, Any]]] = []
         self._is_all_keras = False
         self._was_built = False
-        self._changes = 0
 
     def __reduce__(self) -> Any:
         return Updates, ()  # a copy of an optimizer compiles its own
@@ -114,54 +105,37 @@ class Updates:
         variables = optimizer._trainable_variables if variables is None else variables
         if not grads or [*map(type, grads)] != [pb.Array] * len(variables):
             return False
-        if self._is_stale() and not self._look_at(optimizer):
-            return False
+        if self._entries.is_stale or not _is_as_before(self._watched):
+            self._look_at(optimizer)
         if not self._is_all_keras:
             return False
         key = (*map(id, variables),)
-        entry = self._entries.get(key)
-        if entry is None and not self._was_built:
-            self._entries[key] = _SEEN if len(self._entries) < _MOST_SETS else _EAGER
+        at_once, self._was_built = self._was_built, False
+        update = self._entries.program(key, lambda: _CompiledUpdate.of(apply, variables), at_once)
+        if update is None:
             return False
-        self._was_built = False
-        if entry is None or entry is _SEEN:
-            entry = self._entries[key] = _CompiledUpdate.of(apply, variables)
-        return entry is not _EAGER and self._call(key, entry, grads)
-
-    def _call(self, key: Hashable, update: Any, grads: Sequence[Any]) -> bool:
         if not update.fits():
-            self._changes += 1
-            self._entries[key] = _SEEN if self._changes <= _MOST_CHANGES else _EAGER
+            self._entries.begin_anew(key)
             return False
         try:
             update(grads)
         except Exception:
-            self._entries[key] = _EAGER
+            self._entries.refuse(key)
             return False  # an error of the update is raised by Keras's own way
         return True
 
-    def _is_stale(self) -> bool:
-        """Whether something was changed since it was looked at, or it never was."""
-        for optimizer, count in self._optimizers:
-            if optimizer.__dict__.get(CHANGES) != count:
-                return True
-        return not self._optimizers or not _is_as_before(self._watched)
-
-    def _look_at(self, optimizer: Any) -> bool:
-        """See what the optimizer consists of now; whether it is worth compiling."""
-        if self._optimizers:
-            self._changes += 1
-        self._entries.clear()
+    def _look_at(self, optimizer: Any) -> None:
+        """See what the optimizer consists of now, and whether it is worth compiling."""
+        is_worth_it = self._entries.forget()
         optimizers = [optimizer, *_inner(optimizer)]
-        self._optimizers = [(part, part.__dict__.get(CHANGES)) for part in optimizers]
+        self._entries.watch(optimizers)
         rates = [part._learning_rate for part in optimizers]
         self._watched = _snapshots(rate for rate in rates if not isinstance(rate, Variable))
         self._is_all_keras = (
-            self._changes <= _MOST_CHANGES
+            is_worth_it
             and all(map(is_of_keras, map(type, optimizers)))
             and all(map(_is_known_rate, rates))
         )
-        return True
 
 
 class _CompiledUpdate:
@@ -176,12 +150,12 @@ class _CompiledUpdate:
 
     @staticmethod
     def of(apply: Callable[..., Any], variables: Sequence[Any]) -> Any:
-        """The program, or ``_EAGER`` where none can be made."""
+        """The program, or None where none can be made."""
         for v in variables:
             if not isinstance(v, Variable) or v.overwrite_with_gradient:
-                return _EAGER
+                return None
             if v.constraint is not None and not is_of_keras(v.constraint):
-                return _EAGER
+                return None
         return _CompiledUpdate(apply, variables)
 
     def fits(self) -> bool:

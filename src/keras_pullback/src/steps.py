@@ -14,6 +14,7 @@ from keras.src import tree
 
 import pullback as pb
 from keras_pullback.src.arrays import ArrayData, Epoch, Pace
+from keras_pullback.src.ops.core import convert_to_numpy
 from pullback.errors import NEEDS_VALUES
 from pullback.trace.leaves import flatten_values
 
@@ -34,17 +35,27 @@ class Step:
         self.function = function
         self.eager = eager
         self._compiled = pb.jit(function)
+        self._compiled_apart = pb.jit(self._of_arrays)
+
+    def _of_arrays(self, *batch: Any) -> Any:
+        return self.function(batch)
 
     def __call__(self, batch: Any) -> Any:
         """The result of the step on ``batch``."""
         if self.eager:
             return self.function(tree.map_structure(pb.asarray, batch, none_is_leaf=False))
         try:
+            if type(batch) is tuple and all(map(_is_array, batch)):
+                return self._compiled_apart(*batch)  # such calls are the quickest
             return self._compiled(batch)
         except NEEDS_VALUES as error:
             self.eager = True
             warnings.warn(_slow(self.function, error), stacklevel=3)
             return self(batch)
+
+
+def _is_array(x: Any) -> bool:
+    return type(x) is np.ndarray or type(x) is pb.Array
 
 
 def _slow(function: Callable[..., Any], error: Exception) -> str:
@@ -132,6 +143,19 @@ class Loop:
         self._compiled = pb.jit(self._run)
         self._guarded = pb.jit(self._run_while_finite)
         self._step = pb.jit(self._single)
+        self._paces: dict[Any, Pace] = {}
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether the logs of a call are the results of metrics."""
+        return isinstance(self._logs, MetricLogs)
+
+    def pace(self, seconds: float | None, data: ArrayData) -> Pace:
+        """How calls over data of a size are paced: what one run has found out serves the next."""
+        key = (seconds, data.steps_per_call, data.size, data.batch_size)
+        if key not in self._paces:
+            self._paces[key] = Pace(seconds, data.steps_per_call)
+        return self._paces[key]
 
     def __call__(self, leaves: Sequence[Any], rows: Any, start: int, stop: int) -> Any:
         """Run steps ``start`` to ``stop - 1``; return the logs after the last.
@@ -232,18 +256,26 @@ class NativeEpochs:
         seconds: How long a call lasts. None: each call is one step, or one group of as many as
             Keras's ``steps_per_execution`` says.
         stops_on_nan: Whether a call ends where the loss is not finite any more.
+        is_last_word: Whether nobody can have changed the metrics after the last step.
 
     Attributes:
         has_run: Whether any step was run.
+        has_results: Whether the last logs are the results of the metrics as they are now.
     """
 
     def __init__(
-        self, loop: Loop, data: ArrayData, seconds: float | None, stops_on_nan: bool
+        self,
+        loop: Loop,
+        data: ArrayData,
+        seconds: float | None,
+        stops_on_nan: bool,
+        is_last_word: bool,
     ) -> None:
         self._loop = loop
         self._data = data
-        self._pace = Pace(seconds, data.steps_per_call)
+        self._pace = loop.pace(seconds, data)
         self._stops_on_nan = stops_on_nan
+        self.has_results = is_last_word and loop.sums_up
         self.has_run = False
 
     def run(
@@ -297,6 +329,15 @@ class NativeEpochs:
         return logs, end
 
 
+def on_host(outputs: Any) -> Any:
+    """Outputs as NumPy arrays of their own memory."""
+    if type(outputs) is pb.Array:
+        return np.array(outputs)
+    return tree.map_structure(convert_to_numpy, outputs)
+
+
 def concatenate(outputs: Sequence[Any]) -> Any:
     """Outputs of consecutive batches as arrays of all rows."""
+    if len(outputs) == 1:
+        return outputs[0]
     return tree.map_structure(lambda *parts: np.concatenate(parts, axis=0), *outputs)

@@ -24,7 +24,14 @@ from keras.src.utils import traceback_utils
 from keras.src.utils.python_utils import pythonify_logs
 
 import pullback as pb
-from keras_pullback.src.arrays import ArrayData, Batches
+from keras_pullback.src.arrays import (
+    ArrayData,
+    Batches,
+    as_batch,
+    as_floatx,
+    host_array,
+    is_plain,
+)
 from keras_pullback.src.checks import (
     LabelRange,
     check_data,
@@ -33,9 +40,10 @@ from keras_pullback.src.checks import (
     label_ranges,
 )
 from keras_pullback.src.hooks import needs_each_batch, stops_on_nan
+from keras_pullback.src.metrics import are_of_keras, reset
 from keras_pullback.src.model_calls import ModelCalls
 from keras_pullback.src.nonfinite import LossWatch
-from keras_pullback.src.ops.core import convert_to_numpy, convert_to_tensor
+from keras_pullback.src.ops.core import convert_to_tensor
 from keras_pullback.src.steps import (
     Loops,
     MetricLogs,
@@ -44,11 +52,13 @@ from keras_pullback.src.steps import (
     Step,
     StepLogs,
     concatenate,
+    on_host,
 )
 from pullback.errors import NEEDS_VALUES
 
-#: How long a native call may take: the progress bar moves and Ctrl-C is heard between calls.
-_CHUNK_S = {True: 0.05, False: 0.5}
+#: How long a native call takes, with a progress bar, which moves between calls, and without. Short
+#: ones have the engine notice soon when a team of threads became slow.
+_CHUNK_S = {True: 0.05, False: 0.025}
 
 
 class Trainer(base_trainer.Trainer):
@@ -188,8 +198,7 @@ class Trainer(base_trainer.Trainer):
         step = Step(self.predict_step, self._runs_eagerly())
 
         def predict(batches: Any) -> Any:
-            outputs = [tree.map_structure(convert_to_numpy, step(data)) for data in batches]
-            return outputs[0] if len(outputs) == 1 else concatenate(outputs)
+            return concatenate([on_host(step(data)) for data in batches])
 
         self.predict_function = predict
 
@@ -213,6 +222,10 @@ class Trainer(base_trainer.Trainer):
         if not (self._is_own(f"{kind}_step") and self._is_own("compute_metrics")):
             return Loops(step, StepLogs)
         return Loops(step, lambda: MetricLogs(self.get_metrics_result, self._loss_of_logs))
+
+    def reset_metrics(self) -> None:
+        """Let all metrics begin anew."""
+        reset(self.metrics)
 
     def _loss_of_logs(self) -> Any:
         return self._loss_tracker.result()
@@ -258,14 +271,15 @@ class Trainer(base_trainer.Trainer):
             self._check_labels(kind, arrays.arrays, "y")
         arrays.restart()
         seconds = None if needs_each_batch(callbacks, kind) else _CHUNK_S[_shows_bar(verbose)]
-        return NativeEpochs(
-            loops.over(arrays.structure), arrays, seconds, stops_on_nan(callbacks, kind)
-        )
+        loop, on_nan = loops.over(arrays.structure), stops_on_nan(callbacks, kind)
+        # Otherwise a hook, or the Python of a metric, may change what the logs say.
+        is_last_word = seconds is not None and are_of_keras(self.metrics)
+        return NativeEpochs(loop, arrays, seconds, on_nan, is_last_word)
 
     def _run_epoch(
         self, kind: str, iterator: EpochIterator, native: NativeEpochs | None, callbacks: Any
     ) -> Any:
-        """Run an epoch of ``kind`` ``"train"`` or ``"test"``; return the last logs."""
+        """Run an epoch of ``kind`` ``"train"`` or ``"test"``; return the logs at its end."""
         begin_hook = getattr(callbacks, f"on_{kind}_batch_begin")
         end_hook = getattr(callbacks, f"on_{kind}_batch_end")
         stop = "stop_training" if kind == "train" else "stop_evaluating"
@@ -277,7 +291,7 @@ class Trainer(base_trainer.Trainer):
                 logs, runs_out = native.run(begin_hook, end_hook, lambda: getattr(self, stop))
                 if runs_out:
                     iterator._interrupted_warning()
-                return logs
+                return logs if native.has_results else self._get_metrics_result_or_logs(logs)
             except (*NEEDS_VALUES, NoLogs):
                 if native.has_run:  # steps would be done twice
                     raise
@@ -295,7 +309,7 @@ class Trainer(base_trainer.Trainer):
             end_hook(end_step, logs)
             if getattr(self, stop):
                 break
-        return logs
+        return self._get_metrics_result_or_logs(logs)
 
     @traceback_utils.filter_traceback
     def fit(
@@ -347,7 +361,7 @@ class Trainer(base_trainer.Trainer):
             self.reset_metrics()
             callbacks.on_epoch_begin(epoch)
             logs = self._run_epoch("train", iterator, native, callbacks)
-            epoch_logs = dict(pythonify_logs(self._get_metrics_result_or_logs(logs)))
+            epoch_logs = dict(pythonify_logs(logs))
             if validation_data is not None and self._should_eval(epoch, validation_freq):
                 val_logs = self._validate(
                     validation_data,
@@ -418,7 +432,7 @@ class Trainer(base_trainer.Trainer):
         self.reset_metrics()
         native = self._native("test", iterator, callbacks, verbose)
         logs = self._run_epoch("test", iterator, native, callbacks)
-        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        logs = pythonify_logs(logs)
         callbacks.on_test_end(logs)
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
@@ -433,6 +447,8 @@ class Trainer(base_trainer.Trainer):
     ) -> Any:
         """The model's outputs for ``x`` as NumPy arrays; see ``keras.Model.predict``."""
         check_sizes(batch_size=batch_size, steps=steps)
+        if verbose == 0 and not callbacks and steps is None and is_plain(x):
+            return self._predict_array(as_floatx(x), batch_size or 32)
         iterator = self._iterator(x, batch_size=batch_size, steps=steps)
         check_data(iterator, "predict")
         if not self._is_built():
@@ -454,6 +470,19 @@ class Trainer(base_trainer.Trainer):
         callbacks.on_predict_end()
         return concatenate(outputs)
 
+    def _predict_array(self, x: Any, batch_size: int) -> Any:
+        """The same for one array, where nobody hears of batches."""
+        if not self._is_built():
+            self._build_on((x[:batch_size],))
+        self.make_predict_function()
+        self.stop_predicting = False
+        outputs = []
+        for start in range(0, len(x), batch_size):
+            outputs.append(self.predict_function([(x[start : start + batch_size],)]))
+            if self.stop_predicting:
+                break
+        return concatenate(outputs)
+
     # Single batches
 
     def train_on_batch(
@@ -473,7 +502,7 @@ class Trainer(base_trainer.Trainer):
                     f"time. Received: sample_weight={sample_weight}, class_weight={class_weight}"
                 )
             sample_weight = data_adapter_utils.class_weight_to_sample_weights(y, class_weight)
-        data = _as_batch(x, y, sample_weight)
+        data = as_batch(x, y, sample_weight)
         if not self._is_never_called("train"):
             self._symbolic_build(data_batch=data)
         self.make_train_function()
@@ -485,7 +514,7 @@ class Trainer(base_trainer.Trainer):
     ) -> Any:
         """Loss and metrics on one batch; see ``keras.Model.test_on_batch``."""
         self._assert_compile_called("test_on_batch")
-        data = _as_batch(x, y, sample_weight)
+        data = as_batch(x, y, sample_weight)
         if not self._is_never_called("test"):
             self._symbolic_build(data_batch=data)
         self.make_test_function()
@@ -494,7 +523,7 @@ class Trainer(base_trainer.Trainer):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The model's outputs for one batch as NumPy arrays."""
-        batch = (tree.map_structure(_host_array, x),)
+        batch = (tree.map_structure(host_array, x),)
         if not self._is_built():
             self._build_on(batch)
         self.make_predict_function()
@@ -567,14 +596,3 @@ def _capped(epochs: int) -> int:
 
 def _shows_bar(verbose: Any) -> bool:
     return verbose in ("auto", 1, True)
-
-
-def _host_array(x: Any) -> Any:
-    return x if isinstance(x, np.ndarray) else convert_to_tensor(x)
-
-
-def _as_batch(x: Any, y: Any, sample_weight: Any) -> Any:
-    arrays = data_adapter_utils.pack_x_y_sample_weight(x, y, sample_weight)
-    if not isinstance(arrays, tuple):
-        arrays = (arrays,)
-    return tree.map_structure(_host_array, arrays, none_is_leaf=False)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import struct
 from array import array
-from collections import defaultdict
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
@@ -24,6 +24,7 @@ from pullback.backend.llvm.context import DATA_OFFSET, FIRST_BUFFER, HOST
 from pullback.backend.llvm.jit import Loaded, compile_ir, load_object
 from pullback.backend.llvm.target import select_target
 from pullback.backend.team import TeamSize
+from pullback.backend.trips import find_trips
 from pullback.errors import DTypeError, ShapeError
 from pullback.kernels.cost import LONG_S, Cost
 from pullback.passes.pipeline import Numerics
@@ -36,6 +37,8 @@ _STOP_WORDS = 64
 #: NumPy's flags of a contiguous and aligned array.
 _PLAIN = 0x001 | 0x100
 MAX_PROFILED = 4096
+#: Where the addresses of inputs and outputs begin in a frame's table.
+FIRST_BUFFER_BYTES = 8 * FIRST_BUFFER
 #: A primitive that Python evaluates, and the types of its operands and results.
 HostCall = tuple[Any, list[ArrayType], list[ArrayType]]
 _HostPrototype = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)
@@ -184,18 +187,25 @@ class Executable:
         self.cost = code.cost
         self._code = code
         self._loaded = loaded
-        self._address = loaded.address("main")
+        #: Of the machine code.
+        self.address = loaded.address("main")
         self._inputs = len(self.input_types)
         self._outputs = [
             (code.shared.get(j), t.shape, t.dtype) for j, t in enumerate(self.output_types)
         ]
+        self._pack = struct.Struct(f"{self._inputs + len(self._outputs)}Q").pack_into
         self._constants = [np.ascontiguousarray(c) for c in code.constants]
         self._donated = frozenset(code.shared.values())
         self._host_calls = tuple(host_calls)
         self._is_long = code.cost.seconds > LONG_S
-        #: Free frames by the number of threads that they have memory for.
-        self._frames: defaultdict[int, list[_Frame]] = defaultdict(list)
-        self._teams: dict[int, TeamSize] = {}
+        self._trips = find_trips(program)
+        #: What runs need, by the most threads that they may have.
+        self.crews: dict[int, Crew] = {}
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a run is one native call of known work, which nothing interrupts."""
+        return not (self._is_long or self._host_calls or self._trips)
 
     def __call__(self, *arrays: NDArray) -> list[NDArray]:
         """Run; arrays must have the program's input types.
@@ -206,27 +216,28 @@ class Executable:
         """
         if len(arrays) != self._inputs:
             raise TypeError(f"{self.name} takes {self._inputs} arrays, got {len(arrays)}")
-        most = config.settings().threads
-        frames = self._frames[most]
+        crew = self.crews.get(config.settings().threads) or self.new_crew()
         try:
-            frame = frames.pop()
+            frame = crew.frames.pop()
         except IndexError:
-            frame = self._new_frame(most)
-        table, slot = frame.table, FIRST_BUFFER
+            frame = self.new_frame(crew)
         for x in arrays:
             if type(x) is not ndarray or not x.flags.carray:
-                arrays = tuple(map(self._plain, range(self._inputs), arrays))
-                x = arrays[slot - FIRST_BUFFER]
-            table[slot] = id(x)
-            slot += 1
-        results = []
-        for source, shape, dtype in self._outputs:
-            out = empty(shape, dtype) if source is None else arrays[source]
-            table[slot] = id(out)
-            slot += 1
-            results.append(out)
-        self._run(frame, most)
-        frames.append(frame)
+                arrays = tuple(map(self.plain, range(self._inputs), arrays))
+                break
+        results = [
+            empty(shape, dtype) if source is None else arrays[source]
+            for source, shape, dtype in self._outputs
+        ]
+        self._pack(frame.table, FIRST_BUFFER_BYTES, *map(id, arrays), *map(id, results))
+        count = crew.fixed or crew.team.next()
+        if crew.team.listens:
+            # Counted before the run, which may write the counter's input.
+            work = 1 if self._trips is None else self._trips.count(arrays)
+            self.run_measured(crew, count, frame, work)
+        else:
+            self._run(count, frame)
+        crew.frames.append(frame)
         return results
 
     def checked(self, *arrays: NDArray) -> list[NDArray]:
@@ -251,30 +262,28 @@ class Executable:
                 raise ValueError(f"donated input {i} of {self.name} is read-only; pass a copy")
         return self(*arrays)
 
-    def _run(self, frame: _Frame, most: int) -> None:
-        team = self._teams.get(most)
-        if team is None:
-            team = self._teams[most] = TeamSize(self.cost, most)
-        if team.is_settled:
-            self._run_with(team.next(), frame)
-            return
-        count = team.next()
+    def run_measured(self, crew: Crew, count: int, frame: _Frame, work: int = 1) -> None:
+        """Run with ``count`` threads; the crew learns how long that takes for so much work."""
         start = perf_counter()
-        self._run_with(count, frame)
-        team.note(count, perf_counter() - start)
+        self._run(count, frame)
+        crew.team.note(count, perf_counter() - start, work)
 
-    def _run_with(self, count: int, frame: _Frame) -> None:
+    def _run(self, count: int, frame: _Frame) -> None:
         if self._is_long:
             frame.flag[0] = 0
             frame.words[:] = 0
-            threads.run_interruptible(self._address, frame.address, count, frame.flag_address)
+            threads.run_interruptible(self.address, frame.address, count, frame.flag_address)
         else:
-            threads.run(self._address, frame.address, count)
+            threads.run(self.address, frame.address, count)
         if self._host_calls:
             frame.host_calls.raise_failure()
 
-    def _plain(self, position: int, x: Any) -> NDArray:
-        """The array as native code needs it: contiguous, aligned, of no subclass."""
+    def plain(self, position: int, x: Any) -> NDArray:
+        """Input ``position`` as native code needs it: contiguous, aligned, of no subclass.
+
+        Raises:
+            ValueError: The input is donated and would have to be copied for that.
+        """
         if type(x) is ndarray and x.flags.num & _PLAIN == _PLAIN:
             return x
         if position in self._donated:
@@ -284,13 +293,38 @@ class Executable:
             )
         return np.require(np.asarray(x), requirements=["C", "A"])
 
-    def _new_frame(self, threads: int) -> _Frame:
+    def new_crew(self) -> Crew:
+        """Make the crew for the number of threads that the settings allow, unless there is one."""
+        most = config.settings().threads
+        return self.crews.setdefault(most, Crew(self.cost, most))
+
+    def new_frame(self, crew: Crew) -> _Frame:
+        """Memory for one more run at the same time."""
         buffers = self._inputs + len(self._outputs) + len(self._constants)
-        frame = _Frame(self._code, buffers, self._host_calls, threads)
+        frame = _Frame(self._code, buffers, self._host_calls, crew.most)
         first = FIRST_BUFFER + self._inputs + len(self._outputs)
         for i, constant in enumerate(self._constants):
             frame.table[first + i] = id(constant)
         return frame
+
+
+class Crew:
+    """What the runs of one program with at most so many threads share.
+
+    Attributes:
+        most: So many threads.
+        team: Chooses how many a run has.
+        fixed: The number where there is nothing to choose, else 0.
+        frames: Memory that no run uses at the moment.
+    """
+
+    __slots__ = ("fixed", "frames", "most", "team")
+
+    def __init__(self, cost: Cost, most: int) -> None:
+        self.most = most
+        self.team = TeamSize(cost, most)
+        self.fixed = self.team.next() if self.team.is_settled else 0
+        self.frames: list[_Frame] = []
 
 
 class _HostCalls:
