@@ -329,6 +329,17 @@ def test_narrow_results(machine: Machine, form: str, rng: np.random.Generator) -
     check_all(machine, problems)
 
 
+def test_few_columns_of_long_sums(machine: Machine, rng: np.random.Generator) -> None:
+    """Few columns, long sums: dot products of rows with columns packed along k."""
+    sizes = [(32, 784, 10), (8, 128, 9), (33, 129, 11), (50, 500, 13), (9, 143, 15), (40, 257, 12)]
+    problems = [product(rng, size, "nn", machine.target) for size in sizes]
+    problems.append(product(rng, (24, 300, 10), "nn", machine.target, batch=3))
+    plans = [choose_schedule(x.spec) for x in problems]
+    packed = [x.kind == "dot" and x.pack_b == "transpose" for x in plans]
+    assert any(packed) == (machine.target == AVX512)
+    check_all(machine, problems)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_vectors(machine: Machine, form: str, rng: np.random.Generator) -> None:
     """Matrix times vector, vector times matrix, dot and outer products."""
@@ -471,7 +482,7 @@ def test_splitting_tasks_changes_no_bit(
     best_machine: Machine, form: str, rng: np.random.Generator
 ) -> None:
     sizes = [(100, 300, 200), (128, 64, 512), (40, 1500, 90), (1, 500, 300), (300, 500, 1)]
-    sizes.append((784, 32, 10))
+    sizes += [(784, 32, 10), (64, 784, 10)]
     problems = [product(rng, s, form, best_machine.target) for s in sizes]
     problems.append(product(rng, (20, 30, 40), form, best_machine.target, batch=7))
     compiled = Compiled(best_machine, problems)

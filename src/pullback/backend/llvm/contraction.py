@@ -5,8 +5,8 @@ from __future__ import annotations
 from pullback.backend.llvm import gemm
 from pullback.backend.llvm.emit import Function, Module, V, is_float, lanes_of
 from pullback.backend.llvm.expression import Writer
-from pullback.backend.llvm.gemm_schedule import AVX2, AVX512, GENERIC, NEON, ContractionSpec, Matrix
-from pullback.backend.llvm.gemm_schedule import Target as TileTarget
+from pullback.backend.llvm.gemm_spec import AVX2, AVX512, GENERIC, NEON, ContractionSpec, Matrix
+from pullback.backend.llvm.gemm_spec import Target as TileTarget
 from pullback.backend.llvm.narrow import narrow_float
 from pullback.backend.llvm.scalar import NARROW, element_type, is_narrow, memory_type
 from pullback.backend.llvm.target import Target

@@ -16,7 +16,7 @@ from pullback.backend.llvm.errands import (
     store_word,
     write_no_errand,
 )
-from pullback.backend.llvm.gemm_schedule import CACHE_LINE_BYTES
+from pullback.backend.llvm.gemm_spec import CACHE_LINE_BYTES
 from pullback.backend.llvm.loops import bind_row, start_function, task_range
 from pullback.backend.llvm.scalar import memory_type
 from pullback.kernels.core import Buffer

@@ -1,8 +1,8 @@
 """Contractions (dot products, convolutions): blocked loops around register-tiled microkernels.
 
 ``emit_contraction`` writes one into a function; the caller's epilogue takes the results. Imports
-``emit`` and its own parts ``gemm_schedule``, ``gemm_tile``, ``gemm_pack``, ``gemm_operands``.
-Start reading at ``emit_contraction``.
+``emit`` and its own parts: ``gemm_spec``, ``gemm_schedule``, ``gemm_tile``, ``gemm_dot``,
+``gemm_pack``, ``gemm_operands``. Start reading at ``emit_contraction``.
 
 Source: Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication"; Van Zee &
 van de Geijn 2015, "BLIS: a framework for rapidly instantiating BLAS functionality".
@@ -15,31 +15,32 @@ from contextlib import contextmanager
 from functools import partial
 
 from pullback.backend.llvm.emit import Function, V, element_bytes, vector_type
+from pullback.backend.llvm.gemm_dot import LINES_A_STEP, DotTile, dot_tile
 from pullback.backend.llvm.gemm_operands import Block, Load, Operands, Slice, scratch_layout
 from pullback.backend.llvm.gemm_pack import transpose_square
 from pullback.backend.llvm.gemm_schedule import (
+    MOST_ROW_POINTERS,
+    choose_schedule,
+    contraction_tasks,
+)
+from pullback.backend.llvm.gemm_spec import (
     AVX2,
     AVX512,
     CACHE_LINE_BYTES,
     GENERIC,
-    MOST_ROW_POINTERS,
     NEON,
     ContractionSpec,
     Matrix,
     Schedule,
     Target,
-    choose_schedule,
-    contraction_tasks,
     flop_count,
     packs_along_rows,
 )
 from pullback.backend.llvm.gemm_tile import (
-    DotTile,
     OuterTile,
     SweepTile,
     branches,
     call_function,
-    dot_tile,
     i64,
     minus,
     outer_tile,
@@ -89,7 +90,10 @@ def prefetch_slots(spec: ContractionSpec) -> int:
         return 0
     plan = choose_schedule(spec)
     tiles = spec.batch * plan.row_tiles * plan.panels
-    return tiles * spec.k if plan.kind == "outer" else 0
+    if plan.kind == "outer":
+        return tiles * spec.k
+    steps = plan.panel // plan.vectors * (spec.k // plan.lanes)
+    return tiles * steps * LINES_A_STEP if plan.kind == "dot" else 0
 
 
 def emit_contraction(
@@ -386,15 +390,21 @@ class _Writer:
         column = operands.column(place.panel)
         valid = operands.columns_from(column)
         elements = (operands.memory_a, operands.memory_b, spec.target.has_fma)
-        rest = (valid, place.sums, place.part.length)
+        rest: tuple[V, ...] = (valid, place.sums, place.part.length)
+        b = self._b_memory(place)
         if plan.kind == "dot":
-            strides = i64(spec.a.strides[1]), i64(spec.b.strides[2])
-            dot = DotTile(plan.rows, plan.vectors, plan.panel, plan.lanes, *elements)
+            sizes = (plan.rows, plan.vectors, plan.panel, plan.lanes)
+            dot = DotTile(*sizes, *elements, errands=self.errand is not None)
             name = dot_tile(f.module, dot)
+            strides = i64(spec.a.strides[1]), i64(spec.b.strides[2])
+            if plan.pack_b != "no":
+                b, strides = self._b_packed(place), (strides[0], i64(operands.layout.b_line))
+            if self.errand is not None:
+                rest = (*rest, self.errand)
         else:
             strides = i64(spec.a.strides[2]), i64(spec.b.strides[1])
             name = sweep_tile(f.module, SweepTile(plan.vectors, plan.lanes, *elements))
-        call_function(f, name, a, strides[0], self._b_memory(place), strides[1], *rest)
+        call_function(f, name, a, strides[0], b, strides[1], *rest)
 
     # --- results ---------------------------------------------------------------------------------
     @property

@@ -1,6 +1,6 @@
 """Where a contraction's operands lie, in memory and packed, and how blocks of them are packed.
 
-Imports ``emit`` and the parts ``gemm_schedule``, ``gemm_tile``, ``gemm_pack``. Start reading at
+Imports ``emit`` and the parts ``gemm_spec``, ``gemm_tile``, ``gemm_pack``. Start reading at
 ``Operands``.
 """
 
@@ -12,12 +12,13 @@ from pullback.backend.llvm.emit import Function, V, element_bytes, vector_type
 from pullback.backend.llvm.gemm_pack import (
     Lines,
     Source,
+    call_column_packing,
     call_line_copy,
     call_transposition,
     write_line_copy,
     write_transposition,
 )
-from pullback.backend.llvm.gemm_schedule import CACHE_LINE_BYTES, ContractionSpec, Schedule
+from pullback.backend.llvm.gemm_spec import CACHE_LINE_BYTES, ContractionSpec, Schedule
 from pullback.backend.llvm.gemm_tile import Element, i64, minus, plus, times
 from pullback.records import dataclass
 
@@ -34,6 +35,7 @@ class Layout:
 
     a_line: int
     b_offset: int
+    b_line: int
     b_panel: int
     c_offset: int
     c_tile: int
@@ -52,7 +54,8 @@ def scratch_layout(spec: ContractionSpec, plan: Schedule) -> Layout:
         a_line = _unaliased(plan.block_rows, size)
         a_elements = plan.k_block * a_line + SLACK
     depth = (spec.k if plan.resident else plan.k_block) if plan.pack_b != "no" else 0
-    b_panel = depth * plan.panel
+    b_line = _unaliased(depth, size) if plan.kind == "dot" and depth else 0
+    b_panel = (b_line or depth) * plan.panel
     b_offset = _aligned(a_elements * size)
     c_offset = b_offset + _aligned((plan.block_panels * b_panel + SLACK) * size)
     c_tile = plan.rows * plan.panel
@@ -62,7 +65,7 @@ def scratch_layout(spec: ContractionSpec, plan: Schedule) -> Layout:
     turned_offset = c_offset + _aligned((tiles * c_tile + SLACK) * size)
     turned = plan.lanes * plan.lanes if plan.turns else 0
     total = turned_offset + _aligned(turned * size)
-    return Layout(a_line, b_offset, b_panel, c_offset, c_tile, turned_offset, total)
+    return Layout(a_line, b_offset, b_line, b_panel, c_offset, c_tile, turned_offset, total)
 
 
 def _aligned(size: int) -> int:
@@ -241,6 +244,10 @@ class Operands:
             return self._fused(self._load_b, block.batch, p, j, lanes, mask)
 
         base = self.b_memory(block.batch, part.start, column)
+        if plan.kind == "dot":
+            lines = Lines(part.length, columns, i64(self.layout.b_line))
+            call_column_packing(f, self.memory_b, base, to, spec.n, lines, spec.b.strides[1])
+            return
         if plan.pack_b == "transpose":
             self._transpose(base, to, Lines(columns, part.length, i64(plan.panel)), read)
             return

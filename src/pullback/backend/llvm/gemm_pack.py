@@ -135,6 +135,37 @@ def call_transposition(
     call_function(f, name, base, to, lines.count, lines.length, lines.stride, i64(line_stride))
 
 
+def call_column_packing(
+    f: Function, element: Element, base: V, to: V, columns: int, lines: Lines, line_stride: int
+) -> None:
+    """Copy a matrix of few columns column by column: element (l, x) to ``to[x * stride + l]``.
+
+    By squares in registers of 16 lines, of which there are at least so many; the last square
+    overlaps the one before it.
+    """
+    side = 16
+    name = f"pack_columns_{columns}_{element.tag}_{element.accumulate}"
+
+    def write() -> None:
+        names = ("count", "stride", "from_line")
+        arguments = [("ptr", "base"), ("ptr", "to"), *(("i64", n) for n in names)]
+        g = Function(f.module, name, "void", arguments, linkage=LOCAL, attributes=SHARED)
+        base, to, count, stride, from_line = g.args
+        mask = g.const_lanes("i1", [x < columns for x in range(side)])
+        source = memory_source(element, base, from_line, i64(1))
+        with rolled_loop(g, 0, count, side) as step:
+            first = g.intrinsic("smin", step, g.sub(count, i64(side)))
+            square = [source(g, g.add(first, i64(i)), i64(0), side, mask) for i in range(side)]
+            for x, column in enumerate(transpose_square(g, square)[:columns]):
+                at = g.add(g.mul(stride, i64(x)), first)
+                g.store(column, g.gep(element.accumulate, to, at))
+        g.ret()
+        g.finish()
+
+    define_once(f.module, name, write)
+    call_function(f, name, base, to, lines.count, lines.stride, i64(line_stride))
+
+
 def transpose_square(f: Function, rows: list[V]) -> list[V]:
     """Columns of a square of vectors, by log2 rounds of two-operand shuffles."""
     distance = 1

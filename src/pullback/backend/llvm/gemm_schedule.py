@@ -1,7 +1,7 @@
-"""What a contraction is, and how it is cut into tiles, blocks and tasks.
+"""How a contraction is cut into tiles, blocks and tasks.
 
 Pure arithmetic on static shapes: nothing here writes LLVM. ``gemm`` reads the plan.
-Start reading at ``ContractionSpec``, then ``choose_schedule``.
+Start reading at ``choose_schedule``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from dataclasses import replace
 from typing import Literal
 
 from pullback.backend.llvm.emit import element_bytes
-from pullback.records import dataclass
+from pullback.backend.llvm.gemm_spec import (
+    CACHE_LINE_BYTES,
+    ContractionSpec,
+    Schedule,
+    ceil_div,
+    packs_along_rows,
+)
 
 #: Numbers of threads that blocks are chosen for; the commonest stand twice.
 THREADS = (1, 2, 2, 3, 4, 4, 8)
@@ -31,6 +37,10 @@ _B_CYCLES = {
 #: Numbers of blocks to choose from.
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 192)
 TILE_OVERHEAD_CYCLES, TASK_OVERHEAD_CYCLES = 25.0, 150.0
+#: Rows and most columns of a tile of dot products; estimated cycles of one of its multiply-adds
+#: relative to the pipes' best, to sum a result's lanes, and to pack a line of B.
+DOT_ROWS, MOST_DOT_COLUMNS = 4, 5
+DOT_CYCLES, DOT_SUM_CYCLES, PACKED_COLUMN_CYCLES = 1.1, 1.5, 4.5
 #: Estimated cycles to turn one vector of results from the transposed product.
 TURN_CYCLES = 3.0
 #: Estimated cycles to bring a register's worth of B from the second-level cache.
@@ -51,7 +61,6 @@ MEMORY_CYCLES = 3.0
 NARROW_PANEL = 1.01
 #: Columns that a sweep reads in one stretch, at least and at most; lines read side by side.
 SWEEP_COLUMNS, MOST_SWEEP_COLUMNS, SWEEP_LINES = 128, 2048, 4
-CACHE_LINE_BYTES = 64
 #: Lines at this stride share one set of a first-level cache.
 ALIASING_BYTES = 4096
 #: Lines at an aliasing stride that a first-level cache holds beside other data.
@@ -72,180 +81,12 @@ FEW_ROWS = 4
 MAX_VECTORS = 8
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """An operand read through an index map.
-
-    Attributes:
-        dtype: LLVM element type in memory: ``float``, ``double``, ``half``, ``bfloat``, ``i8`` …
-        strides: Element strides for (batch, row, column) of the matrix as ``ContractionSpec``
-            names them; zero and negative are allowed. For a fused operand they are a hint: the
-            smaller of the last two says along which axis its callback is asked for lanes.
-        signed: Whether an integer is sign-extended when the accumulator is wider.
-    """
-
-    dtype: str
-    strides: tuple[int, int, int]
-    signed: bool = True
-
-
-@dataclass(frozen=True)
-class Target:
-    """The facts about a processor that tile sizes depend on.
-
-    Attributes:
-        lanes: Floats in a vector register: 16, 8 or 4.
-        registers: Number of vector registers.
-        has_fma: Whether a fused multiply-add is one instruction.
-        has_half: Whether a conversion from ``half`` is one instruction.
-        l1_bytes: Data cache nearest to a core.
-        l2_bytes: Second-level cache of a core.
-    """
-
-    lanes: int = 4
-    registers: int = 16
-    has_fma: bool = False
-    has_half: bool = False
-    l1_bytes: int = 32 << 10
-    l2_bytes: int = 512 << 10
-
-    @property
-    def vector_bytes(self) -> int:
-        """Bytes of a vector register."""
-        return 4 * self.lanes
-
-
-AVX512 = Target(16, 32, has_fma=True, has_half=True, l1_bytes=48 << 10, l2_bytes=1 << 20)
-AVX2 = Target(8, 16, has_fma=True, has_half=True)
-NEON = Target(4, 32, has_fma=True, has_half=True)
-GENERIC = Target()
-
-
-@dataclass(frozen=True)
-class ContractionSpec:
-    """``C[b, i, j] = sum over p of A[b, i, p] * B[b, p, j]``, everything static.
-
-    Attributes:
-        batch: Number of independent products.
-        m: Rows of the result.
-        n: Columns of the result.
-        k: Length of the sum; 0 gives zeros.
-        a: Element (b, i, p) lies at ``a.strides . (b, i, p)``.
-        b: Element (b, p, j) lies at ``b.strides . (b, p, j)``.
-        accumulate: LLVM element type of products and sums.
-        target: The processor.
-        fused_a: Whether A's elements come from a callback in place of memory.
-        fused_b: The same for B.
-        indexed_a: Whether A is read through two tables: element (b, i, p) lies at
-            ``a.strides[0] * b + rows[i] + terms[p]``. So convolutions need no copy of patches.
-    """
-
-    batch: int
-    m: int
-    n: int
-    k: int
-    a: Matrix
-    b: Matrix
-    accumulate: str
-    target: Target
-    fused_a: bool = False
-    fused_b: bool = False
-    indexed_a: bool = False
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether both operands are matrices in memory."""
-        return not (self.fused_a or self.fused_b or self.indexed_a)
-
-    def transposed(self) -> ContractionSpec:
-        """The spec of the transposed result: roles and axes of A and B exchanged."""
-        a, b = (
-            replace(x, strides=(x.strides[0], x.strides[2], x.strides[1])) for x in (self.a, self.b)
-        )
-        return replace(
-            self, m=self.n, n=self.m, a=b, b=a, fused_a=self.fused_b, fused_b=self.fused_a
-        )
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a contraction is computed. Prints as one line.
-
-    Attributes:
-        kind: ``outer``: tiles of rows x column vectors, A broadcast; ``dot``: lanes run along k;
-            ``sweep``: one row, a few lines of B at a time are read from end to end.
-        swapped: Whether the transposed result is computed.
-        lanes: Logical vector length.
-        rows: Rows of a tile.
-        vectors: Vectors across a tile (``dot``: columns held at once; ``sweep``: lines of B).
-        row_tiles: Number of tiles down the result; the last may overlap the one before.
-        panel: Columns of a tile.
-        panels: Number of tiles across the result; the last may be narrower.
-        row_blocks: Blocks of whole tiles down the result; a task is one row block x column block.
-        column_blocks: Blocks of whole panels across the result.
-        k_block: Terms summed between two packings.
-        k_blocks: Number of such blocks.
-        pack_a: How A is packed, if it is.
-        pack_b: How B is packed, if it is.
-        resident: Whether packed columns serve the following tasks of a thread.
-    """
-
-    kind: Literal["outer", "dot", "sweep"]
-    swapped: bool
-    lanes: int
-    rows: int
-    vectors: int
-    row_tiles: int
-    panel: int
-    panels: int
-    row_blocks: int = 1
-    column_blocks: int = 1
-    k_block: int = 1
-    k_blocks: int = 1
-    pack_a: Literal["no", "along k", "along rows"] = "no"
-    pack_b: Literal["no", "copy", "transpose", "gather"] = "no"
-    resident: bool = False
-
-    def __str__(self) -> str:
-        return (
-            f"{self.kind}{' swapped' if self.swapped else ''} tile {self.rows}x{self.vectors}"
-            f"x{self.lanes}, tiles {self.row_tiles}x{self.panels}, blocks {self.row_blocks}x"
-            f"{self.column_blocks}, k {self.k_blocks}x{self.k_block}, pack a {self.pack_a}, "
-            f"b {self.pack_b}{' resident' if self.resident else ''}"
-        )
-
-    @property
-    def turns(self) -> bool:
-        """Whether squares of the transposed result are turned before they are handed over."""
-        return self.swapped and self.rows > 1
-
-    @property
-    def block_rows(self) -> int:
-        """Most rows of a row block."""
-        return _ceil(self.row_tiles, self.row_blocks) * self.rows
-
-    @property
-    def block_panels(self) -> int:
-        """Most panels of a column block."""
-        return _ceil(self.panels, self.column_blocks)
-
-
-def flop_count(spec: ContractionSpec) -> int:
-    """Floating-point (or integer) operations of the contraction: two a term."""
-    return 2 * spec.batch * spec.m * spec.n * spec.k
-
-
 def contraction_tasks(spec: ContractionSpec) -> int:
     """Number of independent tasks: a function of the spec alone; 0 for an empty result."""
     if 0 in (spec.batch, spec.m, spec.n):
         return 0
     plan = choose_schedule(spec)
     return spec.batch * plan.row_blocks * plan.column_blocks
-
-
-def packs_along_rows(matrix: Matrix) -> bool:
-    """Whether lanes run along the matrix's first axis (rows of A, terms k of B) when packed."""
-    return abs(matrix.strides[1]) < abs(matrix.strides[2])
 
 
 @functools.lru_cache(maxsize=4096)
@@ -257,6 +98,9 @@ def choose_schedule(spec: ContractionSpec) -> Schedule:
     """
     if _sums_along_lanes(spec):
         return _with_blocks(spec, _dot_tiles(spec))
+    dots = _packed_dots(spec)
+    if dots is not None:
+        return _with_blocks(spec, dots)
     narrow = _narrow_tiles(spec)
     if narrow is not None:
         return replace(_with_blocks(spec.transposed(), narrow), swapped=True)
@@ -283,6 +127,29 @@ def _is_wide_row(spec: ContractionSpec) -> bool:
     wide = spec.n >= SWEEP_COLUMNS and spec.b.strides[2] == 1
     size = spec.k * spec.n * element_bytes(spec.b.dtype)
     return spec.m == 1 and wide and spec.is_plain and size > spec.target.l1_bytes
+
+
+def _packed_dots(spec: ContractionSpec) -> Schedule | None:
+    """Tiles of dot products where the result's few columns would leave lanes empty.
+
+    Lanes then run along k, in which A is contiguous; B's columns are packed to be so.
+    """
+    lanes = spec.target.lanes
+    same = spec.a.dtype == spec.b.dtype == spec.accumulate == "float"
+    contiguous = spec.a.strides[2] == 1 and spec.b.strides[2] == 1
+    if not (same and contiguous and spec.is_plain and lanes == 16 == _lanes(spec)):
+        return None
+    if spec.n >= lanes or spec.m < 2 * DOT_ROWS or spec.k < 8 * lanes:
+        return None
+    groups = ceil_div(spec.n, MOST_DOT_COLUMNS)
+    columns = ceil_div(spec.n, groups)
+    tiles = _tiles("dot", spec, lanes, columns, DOT_ROWS, groups * columns)
+    results = spec.batch * tiles.row_tiles * DOT_ROWS * tiles.panel
+    cost = results * (DOT_CYCLES * ceil_div(spec.k, lanes) / FMA_PIPES + DOT_SUM_CYCLES)
+    cost += spec.batch * spec.k * PACKED_COLUMN_CYCLES
+    if cost > spec.batch * _compute_cycles(spec, _outer_tiles(spec)):
+        return None
+    return replace(tiles, pack_b="transpose", k_block=spec.k)
 
 
 def _narrow_tiles(spec: ContractionSpec) -> Schedule | None:
@@ -312,7 +179,7 @@ def _narrow_tiles(spec: ContractionSpec) -> Schedule | None:
 # --- tiles ---------------------------------------------------------------------------------------
 def _registers(spec: ContractionSpec, lanes: int) -> int:
     """Registers of a logical vector of accumulators."""
-    return _ceil(lanes * element_bytes(spec.accumulate), spec.target.vector_bytes)
+    return ceil_div(lanes * element_bytes(spec.accumulate), spec.target.vector_bytes)
 
 
 def _most_rows(spec: ContractionSpec, width: int) -> int:
@@ -343,7 +210,7 @@ def _outer_tiles(spec: ContractionSpec) -> Schedule:
     return min(
         (
             _tiles("outer", spec, lanes, vectors, rows, vectors * lanes)
-            for vectors in range(1, min(MAX_VECTORS, _ceil(spec.n, lanes)) + 1)
+            for vectors in range(1, min(MAX_VECTORS, ceil_div(spec.n, lanes)) + 1)
             for rows in _heights(spec, vectors * _registers(spec, lanes))
         ),
         key=lambda tiles: _tiles_cost(spec, tiles),
@@ -359,8 +226,8 @@ def _heights(spec: ContractionSpec, width: int) -> set[int]:
     most = min(most, MOST_INDEXED_ROWS) if spec.indexed_a else most
     if most < 1:
         return set()
-    fewest = _ceil(spec.m, most)
-    even = {_ceil(spec.m, tiles) for tiles in (fewest, fewest + 1, fewest + 2, 2, 4)}
+    fewest = ceil_div(spec.m, most)
+    even = {ceil_div(spec.m, tiles) for tiles in (fewest, fewest + 1, fewest + 2, 2, 4)}
     return {x for x in even | set(COMMON_ROWS) if x <= min(most, spec.m)}
 
 
@@ -372,7 +239,7 @@ def _tiles(
     rows: int,
     panel: int,
 ) -> Schedule:
-    row_tiles, panels = _ceil(spec.m, rows), _ceil(spec.n, panel)
+    row_tiles, panels = ceil_div(spec.m, rows), ceil_div(spec.n, panel)
     return Schedule(kind, False, lanes, rows, vectors, row_tiles, panel, panels)
 
 
@@ -384,7 +251,7 @@ def _tiles_cost(spec: ContractionSpec, tiles: Schedule) -> float:
     packed = replace(tiles, pack_a=_pack_a(spec, tiles))
     if packed.pack_a != "no":
         serial += 2 * spec.m * spec.k * _a_cycles(spec, packed)
-    if tiles.panels > 1 and spec.n % tiles.panel and _ceil(spec.n, tiles.lanes) % tiles.vectors:
+    if tiles.panels > 1 and spec.n % tiles.panel and ceil_div(spec.n, tiles.lanes) % tiles.vectors:
         serial *= NARROW_PANEL
     packing = _B_CYCLES[_pack_b(spec, tiles)] * spec.n * spec.k
     return sum(_parallel_cycles(spec, tiles, serial, packing, threads) for threads in (1, 2, 2, 4))
@@ -403,13 +270,13 @@ def _parallel_cycles(
 
 def _imbalance(units: int, threads: int) -> float:
     """Time of equal ``units`` on ``threads``, relative to a perfect split."""
-    return _ceil(units, threads) * threads / units
+    return ceil_div(units, threads) * threads / units
 
 
 def _compute_cycles(spec: ContractionSpec, plan: Schedule) -> float:
     """Estimated cycles of the tiles of one batch element."""
     each = _registers(spec, plan.lanes)
-    last = _ceil(spec.n - (plan.panels - 1) * plan.panel, plan.lanes)
+    last = ceil_div(spec.n - (plan.panels - 1) * plan.panel, plan.lanes)
     total = 0.0
     for vectors, panels in ((plan.vectors, plan.panels - 1), (last, 1)):
         width = vectors * each
@@ -438,8 +305,8 @@ def _dot_tiles(spec: ContractionSpec) -> Schedule:
 def _sweep_tiles(spec: ContractionSpec) -> Schedule:
     """One row; panels as wide as leaves one for each of a few threads."""
     lanes = min(16, 4 * spec.target.lanes)
-    panels = max(1, min(4, spec.n // SWEEP_COLUMNS), _ceil(spec.n, MOST_SWEEP_COLUMNS))
-    panel = _round_up(_ceil(spec.n, panels), lanes)
+    panels = max(1, min(4, spec.n // SWEEP_COLUMNS), ceil_div(spec.n, MOST_SWEEP_COLUMNS))
+    panel = _round_up(ceil_div(spec.n, panels), lanes)
     return _tiles("sweep", spec, lanes, SWEEP_LINES, 1, panel)
 
 
@@ -450,9 +317,9 @@ def _with_packing(spec: ContractionSpec, tiles: Schedule) -> Schedule:
     k_block, k_blocks = max(1, spec.k), 1
     if pack_a != "no" or pack_b != "no":
         longest = K_BLOCK_BYTES // element_bytes(spec.accumulate)
-        k_blocks = max(1, _ceil(spec.k, longest + longest // 4))
-        k_block = _round_up(max(1, _ceil(spec.k, k_blocks)), 16 if k_blocks > 1 else 1)
-        k_blocks = max(1, _ceil(spec.k, k_block))
+        k_blocks = max(1, ceil_div(spec.k, longest + longest // 4))
+        k_block = _round_up(max(1, ceil_div(spec.k, k_blocks)), 16 if k_blocks > 1 else 1)
+        k_blocks = max(1, ceil_div(spec.k, k_block))
     return replace(tiles, pack_a=pack_a, pack_b=pack_b, k_block=k_block, k_blocks=k_blocks)
 
 
@@ -510,7 +377,7 @@ def _with_blocks(spec: ContractionSpec, tiles: Schedule) -> Schedule:
 
 def _block_counts(spec: ContractionSpec, tiles: Schedule) -> list[tuple[int, int]]:
     """Pairs of row and column blocks: at most as many tasks as ever help, or as caches need."""
-    needed = _ceil(spec.m * tiles.k_block * element_bytes(spec.accumulate), spec.target.l2_bytes)
+    needed = ceil_div(spec.m * tiles.k_block * element_bytes(spec.accumulate), spec.target.l2_bytes)
     most = max(MOST_TASKS, 8 * needed)
     return [
         (down, across)
@@ -531,8 +398,8 @@ def _blocks_cost(
 ) -> float:
     """Estimated cycles on each number of threads, summed."""
     size, l2 = element_bytes(spec.accumulate), spec.target.l2_bytes
-    block_rows = _ceil(plan.row_tiles, down) * plan.rows
-    block_panels = _ceil(plan.panels, across)
+    block_rows = ceil_div(plan.row_tiles, down) * plan.rows
+    block_panels = ceil_div(plan.panels, across)
     resident = _is_resident(spec, plan, block_panels)
     a_cycles = spec.m * spec.k * _a_cycles(spec, plan)
     if packs_along_rows(spec.a):
@@ -587,12 +454,8 @@ def _is_far(spec: ContractionSpec) -> bool:
 
 
 # --- arithmetic ----------------------------------------------------------------------------------
-def _ceil(x: int, y: int) -> int:
-    return -(-x // y)
-
-
 def _round_up(x: int, multiple: int) -> int:
-    return _ceil(x, multiple) * multiple
+    return ceil_div(x, multiple) * multiple
 
 
 def _power_of_two(x: int) -> int:

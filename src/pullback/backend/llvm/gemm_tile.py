@@ -14,7 +14,6 @@ from pullback.backend.llvm.emit import (
     Module,
     V,
     is_float,
-    lanes_of,
     mangle,
     vector_type,
 )
@@ -365,91 +364,6 @@ def _outer_step(
             f.store(multiply_add(f, x, y, f.load(tile.type, slot), tile.has_fma), slot)
 
 
-# --- dot products --------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class DotTile:
-    """A tile of ``rows`` x ``panel`` dot products, lanes along k, ``columns`` at a time."""
-
-    rows: int
-    columns: int
-    panel: int
-    lanes: int
-    a: Element
-    b: Element
-    has_fma: bool
-
-    @property
-    def name(self) -> str:
-        """The function's name: everything that its body depends on."""
-        kind = f"{self.a.tag}_{self.b.tag}_{mangle(self.a.accumulate)}"
-        return (
-            f"dot{'f' * self.has_fma}_{self.rows}x{self.columns}of{self.panel}x{self.lanes}_{kind}"
-        )
-
-    @property
-    def type(self) -> str:
-        """Type of an accumulator."""
-        return vector_type(self.lanes, self.a.accumulate)
-
-
-def dot_tile(module: Module, tile: DotTile) -> str:
-    """Define ``C = A B`` for one tile whose operands are contiguous along k; return its name.
-
-    Arguments: A's pointer and element stride along rows; B's pointer, element stride along
-    columns and number of valid columns (the others repeat the last valid one); C, ``rows`` x
-    ``panel`` accumulators, dense; the number of terms. Each lane sums every ``lanes``-th term in
-    the order of k; the lanes are then added pairwise.
-    """
-    return define_once(module, tile.name, lambda: _write_dot_tile(module, tile))
-
-
-def _write_dot_tile(module: Module, tile: DotTile) -> None:
-    arguments = [("ptr", "a"), ("i64", "a_row"), ("ptr", "b"), ("i64", "b_column")]
-    arguments += [("i64", "valid"), ("ptr", "c"), ("i64", "k")]
-    f = Function(module, tile.name, "void", arguments, linkage=LOCAL, attributes=SHARED)
-    a, a_row, b, b_column, valid, c, k = f.args
-    rows = [f.gep(tile.a.memory, a, f.mul(a_row, i64(r))) for r in range(tile.rows)]
-    whole = f.binary("and", k, i64(-tile.lanes))
-    last = f.sub(valid, V("i64", "1"))
-    with rolled_loop(f, 0, tile.panel, tile.columns) as column:
-        columns = []
-        for offset in range(tile.columns):
-            at = f.intrinsic("smin", f.add(column, i64(offset)), last)
-            columns.append(f.gep(tile.b.memory, b, f.mul(at, b_column)))
-        sums = [f.alloca(tile.type) for _ in range(tile.rows * tile.columns)]
-        for slot in sums:
-            f.store(zero(tile.type), slot)
-        with rolled_loop(f, 0, whole, tile.lanes) as p:
-            _dot_step(f, tile, rows, columns, p, None, sums)
-        with f.when(f.compare("slt", whole, k)):
-            mask = f.lane_mask(f.sub(k, whole), tile.lanes)
-            _dot_step(f, tile, rows, columns, whole, mask, sums)
-        for i, slot in enumerate(sums):
-            total = sum_lanes(f, f.load(tile.type, slot))
-            r, offset = divmod(i, tile.columns)
-            at = f.add(column, i64(r * tile.panel + offset))
-            f.store(total, f.gep(tile.a.accumulate, c, at))
-    f.ret()
-    f.finish()
-
-
-def _dot_step(
-    f: Function,
-    tile: DotTile,
-    rows: list[V],
-    columns: list[V],
-    p: V,
-    mask: V | None,
-    sums: list[V],
-) -> None:
-    held = [tile.a.load(f, f.gep(tile.a.memory, x, p), tile.lanes, mask) for x in rows]
-    for c, pointer in enumerate(columns):
-        y = tile.b.load(f, f.gep(tile.b.memory, pointer, p), tile.lanes, mask)
-        for r, x in enumerate(held):
-            slot = sums[r * tile.columns + c]
-            f.store(multiply_add(f, x, y, f.load(tile.type, slot), tile.has_fma), slot)
-
-
 # --- sweeps --------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class SweepTile:
@@ -518,17 +432,3 @@ def _sweep(f: Function, tile: SweepTile, factors: list[V], lines: list[V], valid
         step(j, None)
     with f.when(f.compare("slt", whole, valid)):
         step(whole, f.lane_mask(f.sub(valid, whole), tile.lanes))
-
-
-def sum_lanes(f: Function, x: V) -> V:
-    """Sum of the lanes: upper half onto lower half until one is left."""
-    lanes = lanes_of(x.type)
-    while lanes > 1:
-        lanes //= 2
-        low, high = list(range(lanes)), list(range(lanes, 2 * lanes))
-        if lanes == 1:
-            parts = f.extract(x, 0), f.extract(x, 1)
-        else:
-            parts = f.shuffle(x, None, low), f.shuffle(x, None, high)
-        x = (f.fadd if is_float(x.type) else f.add)(*parts)
-    return x

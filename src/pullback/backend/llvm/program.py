@@ -27,7 +27,7 @@ from pullback.backend.llvm.contraction import (
 from pullback.backend.llvm.emit import Function, Module, V
 from pullback.backend.llvm.errands import errand_bytes, write_no_errand
 from pullback.backend.llvm.foresee import write_foresight
-from pullback.backend.llvm.gemm_schedule import CACHE_LINE_BYTES
+from pullback.backend.llvm.gemm_spec import CACHE_LINE_BYTES
 from pullback.backend.llvm.loops import (
     prefix_tasks,
     write_loop_kernel,
