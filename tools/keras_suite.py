@@ -58,6 +58,8 @@ _SPLIT = ("layers", "backend", "trainers", "optimizers", "legacy")
 _BY_FILE = ("ops",)
 #: Files that one process runs, seconds that a test may take, and that a process may.
 FILES, TEST_S, PROCESS_S = 16, 300, 1800
+#: What runs in one process: names of its tests hold addresses, and must not differ by process.
+ALONE = "wrappers/"
 CUT_SHORT = "its process ended while it ran"
 KINDS = ("passed", "failed", "errors", "skipped", "excluded")
 #: Which outcome counts of a test that reports several.
@@ -130,27 +132,36 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_rows(rows: dict[str, list[str]], report: Record, options: argparse.Namespace) -> int:
     ran: dict[str, Record] = {}
-    started = time.monotonic()
+    spent = 0.0
     say(_heading())
     for row, nodes in rows.items():
         left = [node for node in nodes if not options.resume or node not in report["complete"]]
-        if not left:
-            continue
-        start = time.monotonic()
-        found, is_complete = run(row, left, report["tests"] if options.resume else {}, options)
-        seconds = time.monotonic() - start
-        ran |= found
-        _replace(report, row, left, found, seconds, options.resume)
-        if is_complete:
-            report["complete"] = sorted({*report["complete"], *left})
-        if options.json:
-            write(options.json, report)
-        say(_line(row, counts(found), seconds))
+        is_complete = True
+        if left:
+            start = time.monotonic()
+            done = report["tests"] if options.resume else {}
+            found, is_complete = run(row, left, done, options)
+            _replace(report, row, left, found, time.monotonic() - start, options.resume)
+            if is_complete:
+                report["complete"] = sorted({*report["complete"], *left})
+            if options.json:
+                write(options.json, report)
+        # With what was there before: a run that goes on ends with the table of all of it.
+        tests = of_nodes(report["tests"], nodes)
+        ran |= tests
+        spent += report["rows"].get(row, 0.0)
+        say(_line(row, counts(tests), report["rows"].get(row, 0.0)))
         if not is_complete:
             say("interrupted")
-            conclude(ran, time.monotonic() - started)
+            conclude(ran, spent)
             return 130
-    return conclude(ran, time.monotonic() - started) if ran or not options.resume else 0
+    return conclude(ran, spent)
+
+
+def of_nodes(tests: dict[str, Record], nodes: list[str]) -> dict[str, Record]:
+    """Return those of the tests that belong to files or classes ``nodes``."""
+    starts = tuple(f"{node}::" for node in nodes)
+    return {node: it for node, it in tests.items() if node in nodes or node.startswith(starts)}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -187,7 +198,7 @@ def run(
 
     Returns a record for each test, and whether the row came to its end.
     """
-    listed = exclusions() if options.backend == "pullback" else []
+    listed = [it for it in exclusions() if options.backend == "pullback" or it.is_of_files]
     found: dict[str, Record] = {}
     left = []
     for node in nodes:
@@ -237,7 +248,9 @@ def _run_process(
     if status not in {0, 1, 5}:  # 5: nothing was left to run
         tail = " / ".join(output.read_text(encoding="utf-8").splitlines()[-3:])
         message = f"pytest ended: {status}: {tail}"[:400]
-        found[nodes[0]] = {"outcome": "errors", "seconds": 0.0, "message": message}
+        silent = [node for node in nodes if not of_nodes(found, [node])]
+        for node in silent or nodes[:1]:
+            found[node] = {"outcome": "errors", "seconds": 0.0, "message": message}
     return found, True
 
 
@@ -257,7 +270,8 @@ def _command(nodes: list[str], options: argparse.Namespace) -> list[str]:
     command += ["-p", "keras_suite_plugin", "-p", "no:cacheprovider", "-p", "no:randomly"]
     command += ["-c", os.devnull, "--rootdir", str(root.parent.parent)]
     if options.n != "0" and importlib.util.find_spec("xdist"):
-        command += ["-n", options.n, "--dist", "worksteal"]
+        is_alone = any(node.startswith(ALONE) for node in nodes)
+        command += ["-n", "1" if is_alone else options.n, "--dist", "worksteal"]
     if importlib.util.find_spec("pytest_timeout"):
         command += [f"--timeout={TEST_S}"]
     return command + [str(root / node) for node in nodes]
@@ -332,11 +346,8 @@ def _replace(
     old = report["tests"]
     kept = old
     if not adds:
-        kept = {
-            node: record
-            for node, record in old.items()
-            if not any(node == ran or node.startswith(f"{ran}::") for ran in nodes)
-        }
+        dropped = of_nodes(old, nodes)
+        kept = {node: record for node, record in old.items() if node not in dropped}
         report["complete"] = [node for node in report["complete"] if node not in nodes]
     if len(kept) == len(old):  # more tests of this row, not the same again
         seconds += report["rows"].get(row, 0.0)

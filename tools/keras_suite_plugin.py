@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -36,6 +37,11 @@ class Exclusion:
 
     pattern: re.Pattern[str]
     reason: str
+
+    @property
+    def is_of_files(self) -> bool:
+        """Whether it names whole files, which are then run on no other backend either."""
+        return "::" not in self.pattern.pattern
 
     def matches(self, node: str) -> bool:
         """Whether the test, file or folder ``node`` is one of them."""
@@ -78,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     vars(stand_in)["skip_if_backend"] = skip_if_backend
     sys.modules.setdefault("conftest", stand_in)
     if os.environ.get(BACKEND) == "pullback":
-        sys.meta_path.insert(0, TrainerTestFinder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, NamesFinder())  # type: ignore[arg-type]
     if JOURNAL in os.environ and not hasattr(config, "workerinput"):  # not in xdist's workers
         config.pluginmanager.register(Journal(Path(os.environ[JOURNAL])))
 
@@ -156,28 +162,65 @@ def _constant(node: ast.expr | None) -> object:
     return getattr(node, "value", None)
 
 
-class TrainerTestFinder:
-    """Gives the test of the trainer our trainer: it names each backend's class, and its device."""
+def _with_our_trainer(text: bytes, name: str) -> ast.Module:
+    """Give the test of the trainer our trainer: it names each backend's class, and its device."""
+    from pullback_hook.patch import with_branch
 
-    name = "keras.src.trainers.trainer_test"
+    tree = with_branch(text, "trainer.Trainer", name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict) and "jax" in map(_constant, node.keys):
+            # A table of what each backend calls the processor.
+            node.keys.append(ast.copy_location(ast.Constant("pullback"), node))
+            node.values.append(ast.copy_location(ast.Constant("cpu:0"), node))
+    return tree
+
+
+def _with_our_name(text: bytes, name: str) -> ast.Module:
+    """Put our name where a test names the backends that have something.
+
+    What a test does for JAX alone, a step of training for instance, is done with this library in
+    JAX's place: the names are the same.
+    """
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Tuple) and {"jax", "torch"} <= {*map(_constant, node.elts)}:
+            node.elts.append(ast.Constant("pullback"))
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "backend.backend() == 'jax'":
+            names = [
+                name for line in node.body if isinstance(line, ast.Import) for name in line.names
+            ]
+            if names and {name.name for name in names} <= {"jax", "jax.numpy"}:
+                node.test = ast.parse("backend.backend() == 'pullback'", mode="eval").body
+                for imported in names:
+                    imported.name, imported.asname = "pullback", imported.asname or "jax"
+    return ast.fix_missing_locations(tree)
+
+
+class NamesFinder:
+    """Loads the few test modules that name Keras's own backends, with this one named too."""
+
+    changes: ClassVar = {
+        "keras.src.trainers.trainer_test": _with_our_trainer,
+        "keras.src.export.onnx_test": _with_our_name,
+        "keras.src.layers.core.dense_test": _with_our_name,
+        "keras.src.layers.core.einsum_dense_test": _with_our_name,
+        "keras.src.ops.core_test": _with_our_name,
+        "keras.src.ops.math_test": _with_our_name,
+        "keras.src.ops.numpy_test": _with_our_name,
+        "keras.src.quantizers.quantizers_test": _with_our_name,
+    }
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
-        """Return the spec of that module, to be loaded with one more case; else None."""
-        if name != self.name:
+        """Return the spec of such a module, to be loaded with the change; else None."""
+        change = self.changes.get(name)
+        if change is None:
             return None
         from importlib.machinery import PathFinder, SourceFileLoader
-
-        from pullback_hook.patch import with_branch
 
         class Loader(SourceFileLoader):
             def get_code(self, fullname: str) -> object:  # type: ignore[override]
                 file = self.get_filename(fullname)
-                tree = with_branch(self.get_data(file), "trainer.Trainer", fullname)
-                for node in ast.walk(tree):
-                    if isinstance(node, ast.Dict) and "jax" in map(_constant, node.keys):
-                        # A table of what each backend calls the processor.
-                        node.keys.append(ast.copy_location(ast.Constant("pullback"), node))
-                        node.values.append(ast.copy_location(ast.Constant("cpu:0"), node))
+                tree = change(self.get_data(file), fullname)
                 return compile(tree, file, "exec", dont_inherit=True)
 
         spec = PathFinder.find_spec(name, path)  # type: ignore[arg-type]

@@ -17,12 +17,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 #: The first and the last of each minor version that ``pullback_hook.patch`` lets pass.
 VERSIONS = ("3.12.0", "3.12.4", "3.13.0", "3.13.2", "3.14.0", "3.14.1", "3.15.0", "3.15.1")
-#: How the backend is chosen; training; files.
+#: How the backend is chosen; training; files; conversion.
 TESTS = (
     "tests/keras/test_selection.py",
     "tests/keras/test_trainer.py",
     "tests/keras/test_files_keras.py",
     "tests/keras/test_optimizer_updates.py",
+    "tests/keras/test_complex_keras.py",
 )
 #: A warning of Keras 3.13.0 alone, when it is imported with NumPy 2.4: not ours to mend.
 WARNING = "ignore:In the future `np.object`:FutureWarning"

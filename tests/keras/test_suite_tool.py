@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,60 @@ def test_comparison_lists_what_passes_there_and_not_here(suite, plugin, capsys, 
     assert suite.compare(theirs, ours) == 0
 
 
+def test_a_run_that_goes_on_runs_what_is_left_and_ends_with_the_whole_table(
+    suite, tmp_path, capsys, monkeypatch
+):
+    path = tmp_path / "ours.json"
+    outcomes = {"losses/loss_test.py": "failed", "losses/losses_test.py": "passed"}
+    ran = []
+
+    def run(row, nodes, done, options):
+        ran.extend(nodes)
+        assert set(done) == ({"losses/loss_test.py::test"} if options.resume else set())
+        return {f"{node}::test": _record(outcomes[node], "boom") for node in nodes}, True
+
+    monkeypatch.setattr(suite, "run", run)
+    keep = ["--json", str(path)]
+
+    assert suite.main(["losses/loss_test.py", *keep]) == 1
+    assert suite.main(["losses", *keep, "--resume"]) == 1  # for what failed before
+    assert ran == ["losses/loss_test.py", "losses/losses_test.py"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines[-4:-2]] == [["losses", "1", "1"], ["all", "1", "1"]]
+    assert lines[-1] == "FAILED losses/loss_test.py::test: boom"
+
+    assert suite.main(["losses", *keep, "--resume"]) == 1
+    assert len(ran) == 2
+    assert capsys.readouterr().out.splitlines()[-4:] == lines[-4:]
+
+    outcomes["losses/loss_test.py"] = "passed"
+    assert suite.main([*keep, "--again"]) == 0
+    assert ran[2:] == ["losses/loss_test.py"]
+    assert suite.main(["losses", *keep, "--resume"]) == 0
+
+
+def test_a_process_that_cannot_start_is_an_error_of_each_of_its_files(suite, monkeypatch):
+    broken = [sys.executable, "-c", "import sys; print('no such module'); sys.exit(3)"]
+    monkeypatch.setattr(suite, "_command", lambda nodes, options: broken)
+    options = suite._parser().parse_args([])
+
+    found, is_complete = suite.run("losses", ["a_test.py", "b_test.py"], {}, options)
+
+    assert is_complete
+    assert list(found) == ["a_test.py", "b_test.py"]
+    assert {it["outcome"] for it in found.values()} == {"errors"}
+    assert found["b_test.py"]["message"] == "pytest ended: 3: no such module"
+
+
+def test_tests_whose_names_hold_addresses_run_in_one_process(suite):
+    pytest.importorskip("xdist")
+    options = suite._parser().parse_args(["-n", "4"])
+
+    for node, count in {"wrappers/sklearn_test.py": "1", "losses/loss_test.py": "4"}.items():
+        command = suite._command([node], options)
+        assert command[command.index("-n") + 1] == count
+
+
 def test_exclusions_need_a_reason_and_match_whole_names(plugin, tmp_path):
     path = tmp_path / "exclusions.txt"
     path.write_text("# a comment\nops/a_test.py::*test_x  # why\nsaving  # there\n", "utf-8")
@@ -96,6 +152,7 @@ def test_exclusions_need_a_reason_and_match_whole_names(plugin, tmp_path):
     assert plugin.reason_for("ops/a_test.py::Case::test_xy", listed) is None
     assert plugin.reason_for("saving/b_test.py::Case::test_x", listed) == "there"
     assert plugin.reason_for("savings/b_test.py", listed) is None
+    assert [found.is_of_files for found in listed] == [False, True]
     path.write_text("ops/a_test.py\n", "utf-8")
     with pytest.raises(ValueError, match=r"exclusions\.txt:1: no reason"):
         plugin.exclusions(path)
@@ -108,7 +165,7 @@ def test_every_exclusion_of_ours_has_a_reason_and_names_an_existing_file(plugin,
         if line.strip() and not line.startswith("#"):
             name = line.partition("  #")[0].partition("::")[0].strip()
             assert (root / name).exists(), line
-    assert len(plugin.exclusions()) > 10
+    assert plugin.exclusions()
 
 
 def test_rows_are_folders_and_unknown_names_are_refused(suite):
@@ -121,3 +178,41 @@ def test_rows_are_folders_and_unknown_names_are_refused(suite):
     assert rows["ops/core_test.py"] == ["ops/core_test.py::CoreOpsTest"]
     with pytest.raises(SystemExit, match="no test file or folder of Keras: loses"):
         suite.targets(root, ["loses"])
+
+
+def test_tests_that_name_backends_get_our_name_and_jax_steps_are_ours(plugin):
+    text = b"""
+@skipif(backend.backend() not in ("tensorflow", "jax", "torch"))
+def test(others=("tensorflow", "openvino")):
+    if backend.backend() == "tensorflow":
+        import tensorflow as tf
+    elif backend.backend() == "jax":
+        import jax
+        import jax.numpy as jnp
+        step = jax.jit(jnp.sum)
+    elif backend.backend() == "torch":
+        import torch
+    if backend.backend() == "jax":
+        import jax.experimental.sparse as jax_sparse
+"""
+
+    changed = ast.unparse(plugin._with_our_name(text, "a_test"))
+
+    expected = ast.unparse(ast.parse(text))
+    expected = expected.replace("'jax', 'torch')", "'jax', 'torch', 'pullback')")
+    step = "elif backend.backend() == '{}':\n        import {}\n        import {}"
+    jax = step.format("jax", "jax", "jax.numpy as jnp")
+    ours = step.format("pullback", "pullback as jax", "pullback as jnp")
+    expected = expected.replace(jax, ours)
+    assert expected.count("pullback") == 4
+    assert changed == expected
+
+
+def test_modules_that_get_our_name_exist_and_are_changed(plugin, suite):
+    for module, change in plugin.NamesFinder.changes.items():
+        path = suite.source().joinpath(*module.split(".")[2:]).with_suffix(".py")
+
+        changed = ast.unparse(change(path.read_bytes(), module))
+
+        assert changed != ast.unparse(ast.parse(path.read_bytes())), module
+        assert "'pullback'" in changed, module

@@ -41,7 +41,8 @@ for _module in (core, image, linalg, math, nn, numpy):
         if isinstance(_function, types.FunctionType) and _function.__module__.startswith(
             "keras_pullback."
         ):
-            _function.__annotations__ = {}
+            # Of one that is wrapped, the signature is the inner one's.
+            getattr(_function, "__wrapped__", _function).__annotations__ = {}
 
 __all__ = [
     "IS_THREAD_SAFE",

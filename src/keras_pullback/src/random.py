@@ -15,7 +15,7 @@ from keras.src.backend.config import floatx
 from keras.src.random.seed_generator import SeedGenerator, draw_seed, make_default_seed
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 
 __all__ = [
     "SeedGenerator",
@@ -37,11 +37,11 @@ __all__ = [
 def _key(seed: Any) -> Any:
     """Return the key of an integer, a seed generator, None, or a seed that was drawn before."""
     drawn = seed if hasattr(seed, "dtype") else draw_seed(seed)
-    return cast(convert_to_tensor(drawn), "uint32")
+    return cast(real_tensor(drawn), "uint32")
 
 
 def _bound(value: Any, dtype: Any) -> Any:
-    return value if isinstance(value, (int, float)) else cast(convert_to_tensor(value), dtype)
+    return value if isinstance(value, (int, float)) else cast(real_tensor(value), dtype)
 
 
 def normal(
@@ -64,7 +64,7 @@ def uniform(
 
 def categorical(logits: Any, num_samples: int, dtype: Any = "int32", seed: Any = None) -> Any:
     """Draw ``num_samples`` categories for each row of unnormalised log-probabilities."""
-    logits = convert_to_tensor(logits)
+    logits = real_tensor(logits)
     shape = (logits.shape[0], num_samples, *logits.shape[2:])
     drawn = pb.random.categorical(_key(seed), logits[..., None], axis=1, shape=shape)
     return cast(drawn, dtype)
@@ -75,7 +75,7 @@ def randint(
 ) -> Any:
     """Draw integers uniform on ``[minval, maxval)``."""
     low, high = (
-        value if isinstance(value, int) else convert_to_tensor(value) for value in (minval, maxval)
+        value if isinstance(value, int) else real_tensor(value) for value in (minval, maxval)
     )
     return pb.random.randint(_key(seed), tuple(shape), low, high, dtype)
 
@@ -93,7 +93,7 @@ def dropout(
     inputs: Any, rate: float, noise_shape: Sequence[int | None] | None = None, seed: Any = None
 ) -> Any:
     """Set elements to 0 with probability ``rate`` and scale the rest by ``1 / (1 - rate)``."""
-    inputs = convert_to_tensor(inputs)
+    inputs = real_tensor(inputs)
     if rate == 1.0:
         return pb.zeros_like(inputs)
     if rate == 0.0:
@@ -111,7 +111,7 @@ def dropout(
 
 def shuffle(x: Any, axis: int = 0, seed: Any = None) -> Any:
     """Shuffle the elements along an axis, each vector by a permutation of its own."""
-    return pb.random.permutation(_key(seed), convert_to_tensor(x), axis, independent=True)
+    return pb.random.permutation(_key(seed), real_tensor(x), axis, independent=True)
 
 
 def _generator(key: np.ndarray[Any, Any]) -> np.random.Generator:
@@ -135,7 +135,7 @@ def _gamma(key: Any, shape: tuple[int, ...], alpha: Any, dtype: np.dtype[Any]) -
         return np.asarray(_generator(words).standard_gamma(shapes, shape), dtype)
 
     result = pb.ArrayType(shape, dtype)
-    return pb.pure_callback(draw, result, key, convert_to_tensor(alpha, dtype))
+    return pb.pure_callback(draw, result, key, real_tensor(alpha, dtype))
 
 
 def binomial(
@@ -149,8 +149,8 @@ def binomial(
         drawn = _generator(words).binomial(trials.astype(np.int64), p, lengths)
         return np.asarray(drawn, wide)
 
-    trials = convert_to_tensor(counts, wide)
-    p = convert_to_tensor(probabilities, wide)
+    trials = real_tensor(counts, wide)
+    p = real_tensor(probabilities, wide)
     result = pb.ArrayType(lengths, wide)
     return cast(pb.pure_callback(draw, result, _key(seed), trials, p), dtype)
 

@@ -14,7 +14,7 @@ from keras.src import tree
 from keras.src.backend.common import stateless_scope
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 
 __all__ = ["bidirectional_gru", "bidirectional_lstm", "cudnn_ok", "gru", "lstm", "rnn", "unstack"]
 
@@ -42,8 +42,8 @@ def rnn(
     Where ``mask`` is false, states stay, and the output repeats that of the step before, or is 0
     if ``zero_output_for_mask``. Backwards, outputs are in the order in which they were computed.
     """
-    inputs = tree.map_structure(convert_to_tensor, inputs)
-    initial_states = tree.map_structure(convert_to_tensor, initial_states)
+    inputs = tree.map_structure(real_tensor, inputs)
+    initial_states = tree.map_structure(real_tensor, initial_states)
     mask = _time_major_mask(mask, time_major)
     if not time_major:
         inputs = tree.map_structure(_swap, inputs)
@@ -67,7 +67,7 @@ def _time_major_mask(mask: Any, time_major: bool) -> Any:
     """Return the mask as booleans ``[time, batch]``; one with features is true where any is."""
     if mask is None:
         return None
-    mask = cast(convert_to_tensor(mask), "bool")
+    mask = cast(real_tensor(mask), "bool")
     if mask.ndim > 2:
         mask = pb.any(mask, axis=tuple(range(2, mask.ndim)))
     return mask if time_major else _swap(mask)

@@ -28,8 +28,14 @@ class Variable(KerasVariable):
         from keras_pullback.src.ops.core import convert_to_tensor
 
         distribution_lib.check()
-        tensor = convert_to_tensor(value, dtype=self._dtype)
-        self._value = pb.Variable(tensor, trainable=self._trainable, name=self._name)
+        self._value = self._holder(convert_to_tensor(value, dtype=self._dtype))
+
+    def _holder(self, tensor: Any) -> Any:
+        from keras_pullback.src.ops.complex_arrays import ComplexVariable, is_complex
+
+        if is_complex(tensor):
+            return ComplexVariable(tensor)
+        return pb.Variable(tensor, trainable=self._trainable, name=self._name)
 
     def _direct_assign(self, value: Any) -> None:
         self._value.assign(value)
@@ -65,9 +71,7 @@ class Variable(KerasVariable):
         memo[id(self)] = clone
         clone.__dict__.update(self.__dict__)
         if self._value is not None:
-            clone._value = pb.Variable(
-                self._value.read(), trainable=self._trainable, name=self._name
-            )
+            clone._value = self._holder(self._value.read())
         return clone
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,4 +83,4 @@ class Variable(KerasVariable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._value is not None:
-            self._value = pb.Variable(self._value, trainable=self._trainable, name=self._name)
+            self._initialize(self._value)

@@ -20,6 +20,14 @@ from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 
 import pullback as pb
+from keras_pullback.src.ops.complex_arrays import (
+    DTYPES,
+    ComplexArray,
+    ComplexOperandError,
+    complex_tensor,
+    real_dtype,
+    refusal,
+)
 from keras_pullback.src.variable import Variable as Variable  # Keras reads it here too
 from pullback.errors import PullbackError
 from pullback.program.value import Value, as_value
@@ -28,7 +36,8 @@ from pullback.types import ArrayType, as_dtype
 
 SUPPORTS_SPARSE_TENSORS = False
 SUPPORTS_RAGGED_TENSORS = False
-SUPPORTS_COMPLEX_DTYPES = False
+#: Outside programs and derivatives.
+SUPPORTS_COMPLEX_DTYPES = True
 SUPPORTS_GRADIENT = True
 #: Keras would otherwise run batch callbacks in a thread pool beside the step that changes weights.
 IS_THREAD_SAFE = False
@@ -40,10 +49,27 @@ _UNKNOWN_LENGTHS = (83, 89)
 def convert_to_tensor(
     x: Any, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None
 ) -> Any:
-    """``x`` as a tensor, cast to ``dtype`` if it is given."""
+    """``x`` as a tensor, cast to ``dtype`` if it is given; complex ones are ``ComplexArray``."""
     if sparse or ragged:
         kind = "sparse" if sparse else "ragged"
         raise ValueError(f"there are no {kind} tensors with the pullback backend")
+    try:
+        return real_tensor(x, dtype)
+    except ComplexOperandError:
+        if isinstance(x, ComplexArray) and dtype is None:
+            return x
+        name = "" if dtype is None else standardize_dtype(dtype)
+        wanted = DTYPES.get(name) or (as_dtype(name) if name else None)
+        return complex_tensor(x, wanted)
+
+
+def real_tensor(x: Any, dtype: Any = None) -> Any:
+    """``x`` as a tensor of the engine.
+
+    Raises:
+        ComplexOperandError: ``x`` or ``dtype`` is complex.
+        ValueError: ``x`` holds strings or objects.
+    """
     wanted = None if dtype is None else _as_dtype(dtype)
     if isinstance(x, KerasVariable):
         x = x.value
@@ -51,7 +77,7 @@ def convert_to_tensor(
         x = x.read()
         return x if wanted is None or x.dtype == wanted else pb.astype(x, wanted)
     if isinstance(x, (list, tuple)) and any(_is_tensor_like(part) for part in tree.flatten(x)):
-        return pb.stack([convert_to_tensor(part, dtype) for part in x])
+        return pb.stack([real_tensor(part, dtype) for part in x])
     return _from_host(x, wanted)
 
 
@@ -60,8 +86,10 @@ def _from_host(x: Any, wanted: Any) -> Any:
         # A Python number keeps its weak dtype, as it does in arithmetic, unless one is asked for.
         return as_value(x) if wanted is None else pb.asarray(np.asarray(x, wanted))
     data = np.asarray(x)
-    if data.dtype.kind in "SUOc":
-        what = {"c": "complex", "O": "object"}.get(data.dtype.kind, "string")
+    if data.dtype.kind == "c":
+        raise refusal(x)
+    if data.dtype.kind in "SUO":
+        what = "object" if data.dtype.kind == "O" else "string"
         raise ValueError(f"there are no {what} tensors with the pullback backend: got {x!r:.80}")
     if wanted is None and not hasattr(x, "dtype"):
         # Nested Python numbers: Keras's default dtypes, not NumPy's.
@@ -71,7 +99,7 @@ def _from_host(x: Any, wanted: Any) -> Any:
 
 
 def _as_dtype(dtype: Any) -> Any:
-    return as_dtype(standardize_dtype(dtype))
+    return as_dtype(real_dtype(dtype))
 
 
 def _is_tensor_like(x: Any) -> bool:
@@ -85,7 +113,7 @@ def convert_to_numpy(x: Any) -> Any:
 
 def is_tensor(x: Any) -> bool:
     """Whether ``x`` is a tensor of this backend."""
-    return isinstance(x, Value)
+    return isinstance(x, (Value, ComplexArray))
 
 
 def shape(x: Any) -> tuple[int, ...]:
@@ -160,12 +188,12 @@ def _common_spec(x: Any, y: Any) -> Any:
 
 def _tensors(structure: Any) -> Any:
     """The structure with every leaf a tensor."""
-    return tree.map_structure(convert_to_tensor, structure)
+    return tree.map_structure(real_tensor, structure)
 
 
 def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:
     """The result of one of two functions; variables that either assigns are merged."""
-    pred = convert_to_tensor(pred)
+    pred = real_tensor(pred)
     if pred.dtype != np.bool_:
         pred = pred != 0
     if isinstance(pred, pb.Array):
@@ -174,13 +202,13 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
 
 
 def _branch(f: Callable[..., Any], *operands: Any) -> Any:
-    return tree.map_structure(convert_to_tensor, f(*operands), none_is_leaf=False)
+    return tree.map_structure(real_tensor, f(*operands), none_is_leaf=False)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
     """The result of ``branches[index]``; the index is clamped."""
     calls = [functools.partial(_branch, f) for f in branches]
-    return pb.switch(convert_to_tensor(index, "int32"), calls, *_tensors(list(operands)))
+    return pb.switch(real_tensor(index, "int32"), calls, *_tensors(list(operands)))
 
 
 def while_loop(
@@ -195,7 +223,7 @@ def while_loop(
 
     def test(state: Any) -> Any:
         count, values = state
-        holds = pb.reshape(convert_to_tensor(cond(*values), "bool"), ())
+        holds = pb.reshape(real_tensor(cond(*values), "bool"), ())
         return holds if maximum_iterations is None else holds & (count < maximum_iterations)
 
     def step(state: Any) -> Any:
@@ -203,7 +231,7 @@ def while_loop(
         result = body(*values)
         result = tuple(result) if isinstance(result, (tuple, list)) else (result,)
         like = [x.dtype for x in tree.flatten(values)]
-        leaves = [convert_to_tensor(x, t) for x, t in zip(tree.flatten(result), like, strict=True)]
+        leaves = [real_tensor(x, t) for x, t in zip(tree.flatten(result), like, strict=True)]
         return count + 1, tree.pack_sequence_as(values, leaves)
 
     _, final = pb.while_loop(test, step, (pb.asarray(np.int32(0)), start))
@@ -268,14 +296,14 @@ def vectorized_map(function: Callable[[Any], Any], elements: Any) -> Any:
 
 def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Any]:
     """The slices of ``x`` along ``axis``."""
-    return list(pb.unstack(convert_to_tensor(x), axis=axis))
+    return list(pb.unstack(real_tensor(x), axis=axis))
 
 
 # Indexing
 
 
 def _scatter(base: Any, indices: Any, values: Any, reduction: str | None) -> Any:
-    places = convert_to_tensor(indices)
+    places = real_tensor(indices)
     key = tuple(places[..., i] for i in range(places.shape[-1]))
     at = base.at[key]
     update = {
@@ -283,23 +311,23 @@ def _scatter(base: Any, indices: Any, values: Any, reduction: str | None) -> Any
     }.get(reduction)  # fmt: skip
     if update is None:
         raise ValueError(f"Unsupported reduction: {reduction}")
-    return update(pb.astype(convert_to_tensor(values), base.dtype))
+    return update(pb.astype(real_tensor(values), base.dtype))
 
 
 def scatter(indices: Any, values: Any, shape: Sequence[int]) -> Any:
     """Zeros of ``shape`` with ``values`` added at ``indices``."""
-    values = convert_to_tensor(values)
+    values = real_tensor(values)
     return _scatter(pb.zeros(tuple(shape), dtype=values.dtype), indices, values, "add")
 
 
 def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | None = None) -> Any:
     """``inputs`` with ``updates`` written at ``indices``, or combined by ``reduction``."""
-    return _scatter(convert_to_tensor(inputs), indices, updates, reduction)
+    return _scatter(real_tensor(inputs), indices, updates, reduction)
 
 
 def slice(inputs: Any, start_indices: Any, shape: Sequence[int]) -> Any:
     """The part of ``inputs`` that starts at ``start_indices``; -1 takes the rest of an axis."""
-    inputs = convert_to_tensor(inputs)
+    inputs = real_tensor(inputs)
     if len(start_indices) != len(shape):
         raise ValueError(
             "Length of `start_indices` must match length of `shape`. "
@@ -313,15 +341,15 @@ def slice(inputs: Any, start_indices: Any, shape: Sequence[int]) -> Any:
 
 def slice_update(inputs: Any, start_indices: Any, updates: Any) -> Any:
     """``inputs`` with ``updates`` written from ``start_indices`` on."""
-    inputs = convert_to_tensor(inputs)
-    updates = convert_to_tensor(updates, inputs.dtype)
+    inputs = real_tensor(inputs)
+    updates = real_tensor(updates, inputs.dtype)
     return pb.dynamic_update_slice(inputs, updates, _starts(start_indices))
 
 
 def _starts(start_indices: Any) -> list[Any]:
     if isinstance(start_indices, Value):
         start_indices = [start_indices[i] for i in range(start_indices.shape[0])]
-    return [i if isinstance(i, (int, np.integer)) else convert_to_tensor(i) for i in start_indices]
+    return [i if isinstance(i, (int, np.integer)) else real_tensor(i) for i in start_indices]
 
 
 # Derivatives
@@ -329,7 +357,7 @@ def _starts(start_indices: Any) -> list[Any]:
 
 def stop_gradient(variable: Any) -> Any:
     """``variable`` as a constant to differentiation."""
-    return pb.stop_gradient(convert_to_tensor(variable))
+    return pb.stop_gradient(real_tensor(variable))
 
 
 class custom_gradient:  # a decorator, named as in Keras
@@ -347,7 +375,7 @@ class custom_gradient:  # a decorator, named as in Keras
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result; differentiated by the gradient function that comes with it."""
         fun = self.fun
-        values = [convert_to_tensor(x) if _is_numeric(x) else x for x in args]
+        values = [real_tensor(x) if _is_numeric(x) else x for x in args]
         traced = [i for i, x in enumerate(values) if isinstance(x, Value)]
 
         def full(inputs: Sequence[Any]) -> list[Any]:
@@ -384,7 +412,7 @@ def _call_gradient(grad: Callable[..., Any], args: Sequence[Any], ct: Any) -> An
 
 def _cotangent(found: Sequence[Any], i: int, x: Any) -> Any:
     ct = found[i] if i < len(found) else None
-    return None if ct is None else convert_to_tensor(ct, x.dtype)
+    return None if ct is None else real_tensor(ct, x.dtype)
 
 
 def _is_numeric(x: Any) -> bool:
@@ -404,7 +432,7 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
             new_args, new_kwargs = tree.pack_sequence_as((args, kwargs), filled)
             return _branch(functools.partial(f, **new_kwargs), *new_args)
 
-        return pb.checkpoint(inner)(*(convert_to_tensor(leaves[i]) for i in places))
+        return pb.checkpoint(inner)(*(real_tensor(leaves[i]) for i in places))
 
     return run
 

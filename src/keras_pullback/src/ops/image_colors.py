@@ -10,7 +10,7 @@ from typing import Any
 from keras.src.backend import config, standardize_dtype
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 from keras_pullback.src.ops.image_filters import check_rank
 
 
@@ -39,7 +39,7 @@ def _require_floating(images: Any) -> None:
 
 def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Any:
     """Weighted mean of red, green and blue, with one channel."""
-    images = convert_to_tensor(images)
+    images = real_tensor(images)
     axis = _channels_axis(images, data_format)
     if images.shape[axis] == 1:
         return images
@@ -56,7 +56,7 @@ def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Any:
 
 def rgb_to_hsv(images: Any, data_format: str | None = None) -> Any:
     """Hue, saturation and value of red, green and blue in [0, 1]."""
-    images = convert_to_tensor(images)
+    images = real_tensor(images)
     axis = _channels_axis(images, data_format)
     _require_floating(images)
     tiny = float(pb.finfo(images.dtype).eps)
@@ -81,7 +81,7 @@ def rgb_to_hsv(images: Any, data_format: str | None = None) -> Any:
 
 def hsv_to_rgb(images: Any, data_format: str | None = None) -> Any:
     """Red, green and blue of hue, saturation and value."""
-    images = convert_to_tensor(images)
+    images = real_tensor(images)
     axis = _channels_axis(images, data_format)
     _require_floating(images)
     hue, saturation, value = _planes(images, axis)

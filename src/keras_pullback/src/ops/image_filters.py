@@ -11,7 +11,7 @@ from typing import Any
 from keras.src.backend import config
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 
 
 def check_rank(images: Any) -> None:
@@ -58,9 +58,9 @@ def gaussian_blur(
     data_format: str | None = None,
 ) -> Any:
     """Images averaged with the weights of a normal distribution; zeros are outside."""
-    images = convert_to_tensor(images)
+    images = real_tensor(images)
     check_rank(images)
-    sigma = cast(convert_to_tensor(sigma), images.dtype)
+    sigma = cast(real_tensor(sigma), images.dtype)
     vertical, horizontal = _spatial_axes(images, data_format)
     # The first size and deviation are those of the horizontal axis.
     across = _gaussian(int(kernel_size[0]), sigma[0], images.dtype)
@@ -70,7 +70,7 @@ def gaussian_blur(
 
 def sobel_edges(images: Any, data_format: str | None = None) -> Any:
     """Derivatives ``[..., 2]`` of images, down and across, smoothed; zeros are outside."""
-    images = convert_to_tensor(images)
+    images = real_tensor(images)
     vertical, horizontal = _spatial_axes(images, data_format)
     slope, smooth = (-1, 0, 1), (1, 2, 1)
     down = _correlate(_correlate(images, slope, vertical), smooth, horizontal)

@@ -14,7 +14,7 @@ import numpy as np
 from keras.src.backend import config
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 from keras_pullback.src.ops.numpy_common import floating
 
 RESIZE_INTERPOLATIONS = ("bilinear", "nearest", "lanczos3", "lanczos5", "bicubic")
@@ -105,7 +105,7 @@ def resize(
     data_format: str | None = None,
 ) -> Any:
     """Images in another size; cropped or padded first if the aspect ratio is to stay."""
-    images = convert_to_tensor(images)
+    images = real_tensor(images)
     _check_resize(images, size, interpolation, fill_mode)
     if pad_to_aspect_ratio and crop_to_aspect_ratio:
         raise ValueError(
@@ -194,7 +194,7 @@ def scale_and_translate(
             f"{set(_KERNELS)}. Received: method={method}"
         )
     images = floating(images)
-    scale, translation = convert_to_tensor(scale), convert_to_tensor(translation)
+    scale, translation = real_tensor(scale), real_tensor(translation)
     for i, axis in enumerate(spatial_dims):
         stretch, move = (cast(v[i], "float32") for v in (scale, translation))
         size, length = images.shape[axis], output_shape[axis]

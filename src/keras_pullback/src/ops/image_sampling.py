@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 
 #: Interpolations of the transforms, with their order.
 ORDERS = {"nearest": 0, "bilinear": 1}
@@ -99,5 +99,5 @@ def _take(images: Any, indices: list[Any], mode: str, fill_value: Any, batch: An
     for index, size in zip(indices, sizes, strict=True):
         valid = valid & (index >= 0) & (index < size)
     valid = pb.reshape(valid, valid.shape + (1,) * rest)
-    outside = cast(convert_to_tensor(fill_value), images.dtype)
+    outside = cast(real_tensor(fill_value), images.dtype)
     return pb.where(valid, found, cast(outside, found.dtype))

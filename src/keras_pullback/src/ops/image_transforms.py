@@ -12,7 +12,7 @@ import numpy as np
 from keras.src.backend import config
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 from keras_pullback.src.ops.image_filters import check_rank, gaussian_blur
 from keras_pullback.src.ops.image_sampling import FILL_MODES, ORDERS, sample
 
@@ -71,7 +71,7 @@ def affine_transform(
     data_format: str | None = None,
 ) -> Any:
     """Images whose element at (x, y) is that at (a0 x + a1 y + a2, b0 x + b1 y + b2)."""
-    images, transform = convert_to_tensor(images), convert_to_tensor(transform)
+    images, transform = real_tensor(images), real_tensor(transform)
     _check(images, interpolation, fill_mode)
     if transform.ndim not in (1, 2):
         raise ValueError(
@@ -117,8 +117,8 @@ def perspective_transform(
     data_format: str | None = None,
 ) -> Any:
     """Images in which four points move from ``start_points`` to ``end_points``."""
-    images = convert_to_tensor(images)
-    start_points, end_points = convert_to_tensor(start_points), convert_to_tensor(end_points)
+    images = real_tensor(images)
+    start_points, end_points = real_tensor(start_points), real_tensor(end_points)
     _check(images, interpolation)
     _check_points(start_points, end_points)
     stack = _to_batch(images, data_format)
@@ -134,7 +134,7 @@ def perspective_transform(
 
 def compute_homography_matrix(start_points: Any, end_points: Any) -> Any:
     """Coefficients ``[batch, 8]`` of the projection that takes end points to start points."""
-    start_points, end_points = convert_to_tensor(start_points), convert_to_tensor(end_points)
+    start_points, end_points = real_tensor(start_points), real_tensor(end_points)
     x, y = end_points[..., 0], end_points[..., 1]
     zero, one = pb.zeros_like(x), pb.ones_like(x)
     u, v = start_points[..., 0], start_points[..., 1]
@@ -153,7 +153,7 @@ def map_coordinates(
     fill_value: float = 0.0,
 ) -> Any:
     """Elements of ``inputs`` at floating coordinates ``[ndim, ...]``."""
-    inputs, coordinates = convert_to_tensor(inputs), convert_to_tensor(coordinates)
+    inputs, coordinates = real_tensor(inputs), real_tensor(coordinates)
     if coordinates.shape[0] != inputs.ndim:
         raise ValueError(
             "First dim of `coordinates` must be the same as the rank of `inputs`. Received "
@@ -193,7 +193,7 @@ def elastic_transform(
     # `random` imports `ops.core`; Keras's seeds need the whole backend.
     from keras_pullback.src import random
 
-    images = convert_to_tensor(images)
+    images = real_tensor(images)
     _check(images, interpolation, fill_mode)
     stack = _to_batch(images, data_format)
     floating = pb.isdtype(images.dtype, "real floating")

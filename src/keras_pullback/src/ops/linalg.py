@@ -14,7 +14,7 @@ from keras.src.backend import config, standardize_dtype
 from keras.src.backend.common import dtypes
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 
 __all__ = [
     "cholesky",
@@ -38,7 +38,7 @@ __all__ = [
 
 def _floating(x: Any) -> Any:
     """Return a floating tensor; integers become what Keras makes of them."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if pb.isdtype(x.dtype, "real floating"):
         return x
     name = standardize_dtype(x.dtype)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
-from keras_pullback.src.ops.math_fourier import fft, fft2, ifft2, irfft, rfft
+from keras_pullback.src.ops.complex_arrays import evaluate
+from keras_pullback.src.ops.core import cast, real_tensor
+from keras_pullback.src.ops.math_fourier import as_pair, fft, fft2, ifft2, irfft, rfft
 from keras_pullback.src.ops.math_frames import extract_sequences, istft, stft
 
 __all__ = [
@@ -41,12 +42,16 @@ __all__ = [
 
 
 def _floating(x: Any) -> Any:
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return x if pb.isdtype(x.dtype, "real floating") else cast(x, "float32")
 
 
+def _get_complex_tensor_from_tuple(x: Any) -> Any:  # Keras's `polar` calls it by this name
+    return evaluate(lambda real, imag: real + 1j * imag, *as_pair(x))
+
+
 def _segments(kind: str, data: Any, segment_ids: Any, num_segments: int | None, fill: Any) -> Any:
-    data, ids = convert_to_tensor(data), convert_to_tensor(segment_ids)
+    data, ids = real_tensor(data), real_tensor(segment_ids)
     if num_segments is None:
         num_segments = _count_segments(ids)
     # Elements of segments that there are not go to one more segment, which is cut off.
@@ -107,12 +112,12 @@ def segment_prod(
 
 def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Any, Any]:
     """The ``k`` largest elements along the last axis, descending, and their positions."""
-    return pb.top_k(convert_to_tensor(x), k)
+    return pb.top_k(real_tensor(x), k)
 
 
 def in_top_k(targets: Any, predictions: Any, k: int) -> Any:
     """Whether the prediction of each target is among the ``k`` largest of its row."""
-    targets, predictions = convert_to_tensor(targets), convert_to_tensor(predictions)
+    targets, predictions = real_tensor(targets), real_tensor(predictions)
     chosen = pb.take_along_axis(predictions, pb.expand_dims(targets, axis=-1), axis=-1)
     chosen = pb.where(pb.isnan(chosen), -float("inf"), chosen)
     return pb.sum(pb.astype(predictions > chosen, pb.int32), axis=-1) < k

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 
 #: Real and imaginary part.
 Pair = tuple[Any, Any]
@@ -106,7 +106,7 @@ def as_pair(x: Any) -> Pair:
         raise ValueError(
             f"Input `x` should be a tuple of two tensors - real and imaginary. Received: x={x}"
         )
-    real, imaginary = convert_to_tensor(x[0]), convert_to_tensor(x[1])
+    real, imaginary = real_tensor(x[0]), real_tensor(x[1])
     if real.shape != imaginary.shape:
         raise ValueError(
             "Input `x` should be a tuple of two tensors - real and imaginary, of the same shape. "
@@ -150,7 +150,7 @@ def _fit(x: Any, length: int) -> Any:
 
 def rfft(x: Any, fft_length: int | None = None) -> Pair:
     """Half of the Fourier transform of real arrays: frequencies 0 to ``fft_length // 2``."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if not pb.isdtype(x.dtype, "real floating"):
         x = pb.astype(x, pb.float32)
     n = x.shape[-1] if fft_length is None else int(fft_length)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.math_fourier import as_pair, irfft, rfft
 
 
@@ -21,7 +21,7 @@ def _places(count: int, length: int, stride: int) -> Any:
 
 def extract_sequences(x: Any, sequence_length: int, sequence_stride: int) -> Any:
     """Cut the last axis into sequences ``[..., count, sequence_length]``."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     count = max(0, (x.shape[-1] - sequence_length) // sequence_stride + 1)
     places = _places(count, sequence_length, sequence_stride).astype(np.int32)
     return pb.take(x, pb.asarray(places), axis=-1)
@@ -42,7 +42,7 @@ def _window(window: Any, sequence_length: int, fft_length: int, dtype: Any) -> n
         offset = 0.5 if window == "hann" else 0.54
         turn = 2 * np.pi * np.arange(sequence_length) / sequence_length
         window = offset - (1 - offset) * np.cos(turn) if sequence_length > 1 else np.ones(1)
-    values = convert_to_tensor(window, dtype=dtype)
+    values = real_tensor(window, dtype=dtype)
     if values.shape != (sequence_length,):
         raise ValueError(
             "The shape of `window` must be equal to [sequence_length]. "
@@ -60,7 +60,7 @@ def stft(
     center: bool = True,
 ) -> tuple[Any, Any]:
     """Fourier transforms of windows of a signal: ``[..., count, fft_length // 2 + 1]``."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(
             f"Invalid input type. Expected `float32` or `float64`. Received: input type={x.dtype}"

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 from keras_pullback.src.ops.nn_windows import (
     axes_of,
     interleaved,
@@ -48,7 +48,7 @@ def dot_product_attention(
     changes nothing. Logits and softmax are float32 at least.
     """
     del flash_attention
-    query, key, value = (convert_to_tensor(x) for x in (query, key, value))
+    query, key, value = (real_tensor(x) for x in (query, key, value))
     if not query.ndim == key.ndim == value.ndim == 4:
         raise ValueError(
             "`dot_product_attention` only supports 4D inputs. Received: "
@@ -75,7 +75,7 @@ def _wide(x: Any) -> Any:
 
 def _heads(x: Any, heads: int, dtype: Any) -> Any:
     """A bias or a mask of four axes; with three, the second is that of heads if it has as many."""
-    x = convert_to_tensor(x, dtype)
+    x = real_tensor(x, dtype)
     if x.ndim == 3:
         x = pb.expand_dims(x, axis=2 if x.shape[1] == heads else 1)
     return x
@@ -97,7 +97,7 @@ def unfold(
     input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Any:
     """Patches of images ``[n, c, h, w]``, as the columns of ``[n, c * size, windows]``."""
-    x = convert_to_tensor(input)
+    x = real_tensor(input)
     n, c = x.shape[:2]
     axes = axes_of(2, per_axis(kernel_size, 2), stride, dilation)
     x = pad_axes(x, axes, [(p, p) for p in per_axis(padding, 2)])
@@ -117,7 +117,7 @@ def fold(
     stride: Any = 1,
 ) -> Any:
     """Sum patches ``[n, c * size, windows]`` at their places in images ``[n, c, h, w]``."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     n = x.shape[0]
     sizes = per_axis(kernel_size, 2)
     pads = per_axis(padding, 2)
@@ -139,7 +139,7 @@ def fold(
 
 def depth_to_space(x: Any, block_size: int, data_format: str = "channels_last") -> Any:
     """Channels laid out as blocks of ``block_size`` by ``block_size``."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     b = block_size
     if data_format == "channels_last":
         n, h, w, c = x.shape
@@ -152,7 +152,7 @@ def depth_to_space(x: Any, block_size: int, data_format: str = "channels_last") 
 
 def space_to_depth(x: Any, block_size: int, data_format: str = "channels_last") -> Any:
     """Blocks of ``block_size`` by ``block_size`` gathered into channels."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     b = block_size
     if data_format == "channels_last":
         n, h, w, c = x.shape

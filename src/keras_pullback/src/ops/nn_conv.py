@@ -16,7 +16,7 @@ from keras.src.backend import config
 from keras.src.backend.common.backend_utils import compute_conv_transpose_padding_args_for_jax
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 from keras_pullback.src.ops.nn_windows import (
     Axis,
     axes_of,
@@ -49,8 +49,8 @@ def _formatted(x: Any, data_format: str) -> Any:
 
 def _operands(inputs: Any, kernel: Any, data_format: str | None) -> tuple[Any, Any, str]:
     """The input in the kernel's dtype, the kernel, and the data format, of Keras's if not given."""
-    kernel = convert_to_tensor(kernel)
-    inputs = convert_to_tensor(inputs, dtype=kernel.dtype)
+    kernel = real_tensor(kernel)
+    inputs = real_tensor(inputs, dtype=kernel.dtype)
     return inputs, kernel, config.standardize_data_format(data_format)
 
 

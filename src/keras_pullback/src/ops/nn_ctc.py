@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 
 __all__ = ["ctc_decode", "ctc_loss"]
 
@@ -20,7 +20,7 @@ _LOG_ZERO = -1e5
 
 
 def _floating(x: Any) -> Any:
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return cast(x, pb.promote_types(x.dtype, pb.float32))
 
 
@@ -39,9 +39,9 @@ def ctc_loss(
 
     Source: Graves et al. 2006, "Connectionist temporal classification".
     """
-    target = convert_to_tensor(target, dtype="int32")
-    target_length = convert_to_tensor(target_length, dtype="int32")
-    output_length = convert_to_tensor(output_length, dtype="int32")
+    target = real_tensor(target, dtype="int32")
+    target_length = real_tensor(target_length, dtype="int32")
+    output_length = real_tensor(output_length, dtype="int32")
     log_probabilities = pb.nn.log_softmax(_floating(output))
     b, steps, classes = log_probabilities.shape
     dtype = log_probabilities.dtype
@@ -87,7 +87,7 @@ def ctc_decode(
 ) -> Any:
     """The most probable label sequences, filled with -1, and their scores."""
     x = _floating(inputs)
-    lengths = convert_to_tensor(sequence_lengths, dtype="int32")
+    lengths = real_tensor(sequence_lengths, dtype="int32")
     mask_index = x.shape[-1] - 1 if mask_index is None else mask_index
     if strategy == "greedy":
         return _greedy(x, lengths, merge_repeated, mask_index)

@@ -11,7 +11,7 @@ from typing import Any
 from keras.src.backend import config
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 from pullback.ops.activations import log_total, shifted
 
 __all__ = [
@@ -34,7 +34,7 @@ def one_hot(
 ) -> Any:
     """Vectors with a one at the place that an integer names, and zeros elsewhere."""
     _refuse_sparse("one_hot", sparse)
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if not pb.isdtype(x.dtype, "integral"):
         x = cast(x, "int32")
     return pb.nn.one_hot(x, num_classes, axis=axis, dtype=dtype or config.floatx())
@@ -45,7 +45,7 @@ def multi_hot(
 ) -> Any:
     """Vectors with a one at each place that a row of integers names."""
     _refuse_sparse("multi_hot", sparse)
-    x = cast(convert_to_tensor(x), "int32")
+    x = cast(real_tensor(x), "int32")
     hot = one_hot(x, num_classes, axis=axis, dtype=dtype)
     return pb.max(hot, axis=1 if x.ndim > 1 else 0)
 
@@ -73,7 +73,7 @@ def categorical_crossentropy(
     target: Any, output: Any, from_logits: bool = False, axis: int = -1
 ) -> Any:
     """``-sum(target * log(p))`` along ``axis``, ``p`` given as probabilities or as logits."""
-    target, output = convert_to_tensor(target), convert_to_tensor(output)
+    target, output = real_tensor(target), real_tensor(output)
     _same_shape(target, output)
     if target.ndim < 1:
         raise ValueError(
@@ -107,8 +107,8 @@ def sparse_categorical_crossentropy(
     target: Any, output: Any, from_logits: bool = False, axis: int = -1
 ) -> Any:
     """``-log(p)`` of the class that each label names; 0 for a label that names none."""
-    output = convert_to_tensor(output)
-    target = _class_labels(cast(convert_to_tensor(target), "int32"), output)
+    output = real_tensor(output)
+    target = _class_labels(cast(real_tensor(target), "int32"), output)
     n = output.shape[axis]
     chosen = pb.nn.one_hot(target, n, axis=axis, dtype=pb.bool)
     inside = (target >= 0) & (target < n)
@@ -124,7 +124,7 @@ def sparse_categorical_crossentropy(
 
 def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Any:
     """``-target * log(p) - (1 - target) * log(1 - p)``, ``p`` as probabilities or as logits."""
-    target, output = convert_to_tensor(target), convert_to_tensor(output)
+    target, output = real_tensor(target), real_tensor(output)
     _same_shape(target, output)
     if from_logits:
         return pb.nn.sigmoid_binary_cross_entropy(output, target)
@@ -134,8 +134,8 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
 
 def psnr(x1: Any, x2: Any, max_val: Any) -> Any:
     """Ratio of the peak ``max_val`` to the mean squared error, in decibels."""
-    x1, x2 = convert_to_tensor(x1), convert_to_tensor(x2)
+    x1, x2 = real_tensor(x1), real_tensor(x2)
     if x1.shape != x2.shape:
         raise ValueError(f"Input shapes {x1.shape} and {x2.shape} must match for PSNR calculation.")
-    peak = convert_to_tensor(max_val, dtype=x2.dtype)
+    peak = real_tensor(max_val, dtype=x2.dtype)
     return 20 * pb.log10(peak) - 10 * pb.log10(pb.mean(pb.square(x1 - x2)))

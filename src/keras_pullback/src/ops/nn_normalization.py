@@ -10,7 +10,7 @@ from typing import Any
 from keras.src.backend import standardize_dtype
 
 import pullback as pb
-from keras_pullback.src.ops.core import cast, convert_to_tensor
+from keras_pullback.src.ops.core import cast, real_tensor
 
 __all__ = ["batch_normalization", "moments"]
 
@@ -21,7 +21,7 @@ def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = Fals
         raise NotImplementedError(
             "Argument synchronized=True is not supported with pullback: it computes on one device."
         )
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     dtype = standardize_dtype(x.dtype)
     axes = tuple(axes) if isinstance(axes, (list, tuple)) else axes
     narrow = dtype in ("float16", "bfloat16")
@@ -45,12 +45,12 @@ def batch_normalization(
     epsilon: float = 1e-3,
 ) -> Any:
     """Standardize by given statistics along ``axis``, then scale and shift."""
-    x, mean = convert_to_tensor(x), convert_to_tensor(mean)
+    x, mean = real_tensor(x), real_tensor(mean)
     shape = [1] * x.ndim
     shape[axis] = mean.shape[0]
 
     def along(value: Any) -> Any:
-        return pb.reshape(convert_to_tensor(value), tuple(shape))
+        return pb.reshape(real_tensor(value), tuple(shape))
 
     factor = pb.rsqrt(along(variance) + epsilon)
     if scale is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from keras.src.backend import config
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.nn_windows import (
     Axis,
     axes_of,
@@ -91,7 +91,7 @@ def max_pool(
     data_format: str | None = None,
 ) -> Any:
     """The largest element of each window."""
-    x = convert_to_tensor(inputs)
+    x = real_tensor(inputs)
     what = _pooling("max", x, pool_size, strides, padding, data_format)
     return operator(what, lambda x: _largest(what, x), x)
 
@@ -108,7 +108,7 @@ def average_pool(
     data_format: str | None = None,
 ) -> Any:
     """The mean of each window; padding does not count."""
-    x = convert_to_tensor(inputs)
+    x = real_tensor(inputs)
     what = _pooling("average", x, pool_size, strides, padding, data_format)
     return operator(what, lambda x: _mean(what, x), x)
 
@@ -145,7 +145,7 @@ def _adaptive_axes(inputs: Any, output_size: Any, data_format: str | None) -> An
 
 def adaptive_average_pool(inputs: Any, output_size: Any, data_format: str | None = None) -> Any:
     """The mean of each of ``output_size`` windows that share the axis evenly."""
-    x = convert_to_tensor(inputs)
+    x = real_tensor(inputs)
     for place, results in _adaptive_axes(x, output_size, data_format):
         begin, end = _intervals(x.shape[place], results)
         index = np.arange(x.shape[place])
@@ -158,7 +158,7 @@ def adaptive_average_pool(inputs: Any, output_size: Any, data_format: str | None
 
 def adaptive_max_pool(inputs: Any, output_size: Any, data_format: str | None = None) -> Any:
     """The largest element of each of ``output_size`` windows that share the axis evenly."""
-    x = convert_to_tensor(inputs)
+    x = real_tensor(inputs)
     for place, results in _adaptive_axes(x, output_size, data_format):
         begin, end = _intervals(x.shape[place], results)
         widest = int((end - begin).max())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from keras_pullback.src.ops import complex_arrays
 from keras_pullback.src.ops.numpy_binary import (
     add,
     allclose,
@@ -243,6 +246,9 @@ from keras_pullback.src.ops.numpy_sorting import (
     searchsorted,
     sort,
 )
+
+for _name in complex_arrays.FUNCTIONS:
+    globals()[_name] = complex_arrays.with_complex(globals()[_name], getattr(np, _name))
 
 __all__ = [
     "abs",

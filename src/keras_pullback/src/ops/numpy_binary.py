@@ -11,7 +11,7 @@ import numpy as np
 from keras.src.backend.common import dtypes
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.numpy_common import (
     arithmetic_operands,
     common_dtype,
@@ -168,7 +168,7 @@ def power(x1: Any, x2: Any) -> Any:
 
 def clip(x: Any, x_min: Any, x_max: Any) -> Any:
     """Return ``x`` limited to between ``x_min`` and ``x_max``."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if x.dtype == np.bool_:
         x = pb.astype(x, "int32")
     low = None if x_min is None else operand(x_min)
@@ -178,7 +178,7 @@ def clip(x: Any, x_min: Any, x_max: Any) -> Any:
 
 def where(condition: Any, x1: Any = None, x2: Any = None) -> Any:
     """Return ``x1`` where the condition holds and ``x2`` elsewhere."""
-    condition = convert_to_tensor(condition)
+    condition = real_tensor(condition)
     if x1 is None and x2 is None:
         return pb.nonzero(condition)
     if x1 is None or x2 is None:
@@ -256,7 +256,7 @@ def allclose(
 
 def ldexp(x1: Any, x2: Any) -> Any:
     """Return ``x1`` times two to the integer power ``x2``, elementwise."""
-    x1, x2 = convert_to_tensor(x1), convert_to_tensor(x2)
+    x1, x2 = real_tensor(x1), real_tensor(x2)
     if x2.dtype.name not in dtypes.INT_TYPES:
         raise TypeError(f"ldexp exponent must be an integer type. Received: x2 dtype={x2.dtype}")
     x1, _ = floating_operands(x1, x1)
@@ -306,5 +306,5 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     dtype = common_dtype(*choices, default)
     chosen = pb.asarray(default, dtype=dtype)
     for condition, choice in reversed(list(zip(condlist, choices, strict=True))):
-        chosen = pb.where(convert_to_tensor(condition), pb.asarray(choice, dtype=dtype), chosen)
+        chosen = pb.where(real_tensor(condition), pb.asarray(choice, dtype=dtype), chosen)
     return chosen

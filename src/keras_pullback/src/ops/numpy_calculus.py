@@ -12,13 +12,13 @@ import numpy as np
 from keras.src.backend import config
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.numpy_common import axes_of, floating, is_floating, to, unified, widened
 
 
 def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     """Return the ``n``-th differences of neighbours along ``axis``."""
-    a = convert_to_tensor(a)
+    a = real_tensor(a)
     if a.dtype != np.bool_:
         return pb.diff(a, axis, n)
     for _ in range(n):
@@ -41,9 +41,9 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     later, earlier = _neighbours(y, axis)
     heights = pb.multiply(pb.add(later, earlier), 0.5)
     if x is None:
-        width = to(convert_to_tensor(dx), y.dtype)
+        width = to(real_tensor(dx), y.dtype)
     else:
-        x = to(convert_to_tensor(x), y.dtype)
+        x = to(real_tensor(x), y.dtype)
         if x.ndim == 1:
             width = pb.reshape(pb.diff(x), (-1,) + (1,) * (y.ndim - axis - 1))
         else:
@@ -124,7 +124,7 @@ def slogdet(x: Any) -> Any:
 
 def i0(x: Any) -> Any:
     """Return the modified Bessel function of the first kind, of order zero."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if not is_floating(x):
         x = to(x, "float64" if x.dtype.itemsize == 8 else config.floatx())
     wide = widened(x)
@@ -171,7 +171,7 @@ def vectorize(pyfunc: Callable[..., Any], *, excluded: Any = None, signature: An
     @functools.wraps(pyfunc)
     def vectorized(*args: Any, **kwargs: Any) -> Any:
         chosen = [i for i in range(len(args)) if i not in skipped]
-        tensors = [convert_to_tensor(args[i]) for i in chosen]
+        tensors = [real_tensor(args[i]) for i in chosen]
         cores = _core_axes(signature, len(chosen))
         loops = [x.shape[: x.ndim - core] for x, core in zip(tensors, cores, strict=True)]
         loop = pb.broadcast_shapes(*loops)

@@ -12,7 +12,7 @@ import numpy as np
 from keras.src.backend import config
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 
 _INT32 = np.iinfo(np.int32)
 _UINT32 = np.dtype(np.uint32)
@@ -30,7 +30,7 @@ def to(x: Any, dtype: Any) -> Any:
 
 def floating(x: Any) -> Any:
     """Convert ``x`` to a floating tensor: integers and booleans become ``floatx``."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return x if is_floating(x) else to(x, config.floatx())
 
 
@@ -53,16 +53,16 @@ def is_weak(x: Any) -> bool:
 
 def operand(x: Any) -> Any:
     """Convert ``x`` to a tensor, leaving a Python number as it is."""
-    return x if is_weak(x) else convert_to_tensor(x)
+    return x if is_weak(x) else real_tensor(x)
 
 
 def operands(x1: Any, x2: Any) -> tuple[Any, Any]:
     """Convert two operands; a Python number stays one when the other is a tensor."""
     if is_weak(x1) or is_weak(x2):
         if is_weak(x1) and is_weak(x2):
-            return convert_to_tensor(x1), convert_to_tensor(x2)
+            return real_tensor(x1), real_tensor(x2)
         return operand(x1), operand(x2)
-    x1, x2 = convert_to_tensor(x1), convert_to_tensor(x2)
+    x1, x2 = real_tensor(x1), real_tensor(x2)
     if x1.dtype != x2.dtype and _UINT32 in (x1.dtype, x2.dtype):
         dtype = common_dtype(x1, x2)
         return to(x1, dtype), to(x2, dtype)
@@ -99,7 +99,7 @@ def _is_wide(x: Any) -> bool:
 
 def unified(xs: Any) -> list[Any]:
     """Convert several to tensors of their common dtype."""
-    tensors = [convert_to_tensor(x) for x in xs]
+    tensors = [real_tensor(x) for x in xs]
     if len({x.dtype for x in tensors}) < 2:
         return tensors
     dtype = common_dtype(*tensors)

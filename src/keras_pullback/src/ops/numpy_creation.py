@@ -9,12 +9,13 @@ from keras.src.backend import config, standardize_dtype
 from keras.src.backend.common import dtypes
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.complex_arrays import real_dtype
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.numpy_common import operand, to
 
 
 def _dtype(dtype: Any) -> Any:
-    return standardize_dtype(dtype) if dtype is not None else config.floatx()
+    return real_dtype(dtype) if dtype is not None else config.floatx()
 
 
 def _shape(shape: Any) -> Any:
@@ -23,7 +24,7 @@ def _shape(shape: Any) -> Any:
 
 def array(x: Any, dtype: Any = None) -> Any:
     """Return a tensor with the values of ``x``."""
-    return convert_to_tensor(x, dtype=dtype)
+    return real_tensor(x, dtype=dtype)
 
 
 def zeros(shape: Any, dtype: Any = None) -> Any:
@@ -43,14 +44,14 @@ def empty(shape: Any, dtype: Any = None) -> Any:
 
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     """Return a tensor filled with a value."""
-    value = pb.astype(convert_to_tensor(fill_value), _dtype(dtype))
+    value = pb.astype(real_tensor(fill_value), _dtype(dtype))
     shape = _shape(shape)
     return pb.broadcast_to(value, (shape,) if isinstance(shape, int) else shape)
 
 
 def _like(x: Any, dtype: Any) -> tuple[tuple[int, ...], Any]:
-    x = convert_to_tensor(x)
-    return x.shape, x.dtype if dtype is None else standardize_dtype(dtype)
+    x = real_tensor(x)
+    return x.shape, x.dtype if dtype is None else real_dtype(dtype)
 
 
 def zeros_like(x: Any, dtype: Any = None) -> Any:
@@ -193,7 +194,7 @@ def geomspace(
 
 def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
     """Return the matrix whose columns are powers of ``x``."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if x.ndim != 1:
         raise ValueError(f"`vander` takes a tensor of one axis, got {x.ndim}")
     columns = x.shape[0] if N is None else int(N)
@@ -204,7 +205,7 @@ def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
 
 def _window(x: Any, shape: Any) -> Any:
     """Return the values of a window of ``x`` points: ``shape`` of their places, at least two."""
-    points = int(convert_to_tensor(x))
+    points = int(real_tensor(x))
     values = np.ones(points) if points <= 1 else shape(np.arange(points, dtype=np.float64), points)
     return pb.asarray(values, dtype=config.floatx())
 
@@ -236,7 +237,7 @@ def blackman(x: Any) -> Any:
 
 def kaiser(x: Any, beta: Any) -> Any:
     """Return the Kaiser window of ``x`` points with the shape ``beta``."""
-    width = float(convert_to_tensor(beta))
+    width = float(real_tensor(beta))
 
     def shape(n: Any, m: int) -> Any:
         inside = 1 - (2 * n / (m - 1) - 1) ** 2

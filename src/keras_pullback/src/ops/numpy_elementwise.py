@@ -12,7 +12,7 @@ import numpy as np
 from keras.src.backend import config, standardize_dtype
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.numpy_common import floating, is_floating, to, without_bool
 
 
@@ -148,7 +148,7 @@ def tanh(x: Any) -> Any:
 
 def absolute(x: Any) -> Any:
     """Return the absolute value, elementwise; a boolean stays itself."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return x if x.dtype == np.bool_ else pb.absolute(x)
 
 
@@ -171,7 +171,7 @@ def angle(x: Any) -> Any:
 
 def conjugate(x: Any) -> Any:
     """Return ``x``: a real number is its own conjugate."""
-    return convert_to_tensor(x)
+    return real_tensor(x)
 
 
 def conj(x: Any) -> Any:
@@ -181,62 +181,62 @@ def conj(x: Any) -> Any:
 
 def real(x: Any) -> Any:
     """Return the real part, which is ``x``."""
-    return convert_to_tensor(x)
+    return real_tensor(x)
 
 
 def imag(x: Any) -> Any:
     """Return the imaginary part, which is zero."""
-    return pb.zeros_like(convert_to_tensor(x))
+    return pb.zeros_like(real_tensor(x))
 
 
 def isreal(x: Any) -> Any:
     """Return true everywhere: there are no complex tensors."""
-    return pb.ones_like(convert_to_tensor(x), dtype="bool")
+    return pb.ones_like(real_tensor(x), dtype="bool")
 
 
 def copy(x: Any) -> Any:
     """Return a copy of ``x``."""
-    return pb.asarray(convert_to_tensor(x), copy=True)
+    return pb.asarray(real_tensor(x), copy=True)
 
 
 def isfinite(x: Any) -> Any:
     """Say of each element whether it is neither infinite nor NaN."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return pb.isfinite(x) if is_floating(x) else pb.ones_like(x, dtype="bool")
 
 
 def isinf(x: Any) -> Any:
     """Say of each element whether it is infinite."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return pb.isinf(x) if is_floating(x) else pb.zeros_like(x, dtype="bool")
 
 
 def isnan(x: Any) -> Any:
     """Say of each element whether it is NaN."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return pb.isnan(x) if is_floating(x) else pb.zeros_like(x, dtype="bool")
 
 
 def isneginf(x: Any) -> Any:
     """Say of each element whether it is negative infinity."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return pb.equal(x, -np.inf) if is_floating(x) else pb.zeros_like(x, dtype="bool")
 
 
 def isposinf(x: Any) -> Any:
     """Say of each element whether it is positive infinity."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return pb.equal(x, np.inf) if is_floating(x) else pb.zeros_like(x, dtype="bool")
 
 
 def logical_not(x: Any) -> Any:
     """Return the negation of the truth of each element."""
-    return pb.logical_not(convert_to_tensor(x))
+    return pb.logical_not(real_tensor(x))
 
 
 def bitwise_invert(x: Any) -> Any:
     """Return the bits inverted, elementwise."""
-    return pb.bitwise_invert(convert_to_tensor(x))
+    return pb.bitwise_invert(real_tensor(x))
 
 
 def bitwise_not(x: Any) -> Any:
@@ -246,13 +246,13 @@ def bitwise_not(x: Any) -> Any:
 
 def nan_to_num(x: Any, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
     """Replace NaN and infinities by numbers, the extremes of the dtype by default."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return pb.nan_to_num(x, nan, posinf, neginf) if is_floating(x) else x
 
 
 def negative(x: Any) -> Any:
     """Return the negated elements."""
-    return pb.negative(convert_to_tensor(x))
+    return pb.negative(real_tensor(x))
 
 
 def reciprocal(x: Any) -> Any:
@@ -262,7 +262,7 @@ def reciprocal(x: Any) -> Any:
 
 def round(x: Any, decimals: int = 0) -> Any:
     """Round half to even at ``decimals``; integers change only where it is negative."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if is_floating(x):
         return pb.round(x, decimals)
     if decimals >= 0:
@@ -273,12 +273,12 @@ def round(x: Any, decimals: int = 0) -> Any:
 
 def sign(x: Any) -> Any:
     """Return -1, 0 or 1 by the sign of each element."""
-    return pb.sign(without_bool(convert_to_tensor(x)))
+    return pb.sign(without_bool(real_tensor(x)))
 
 
 def signbit(x: Any) -> Any:
     """Say of each element whether its sign bit is set."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if is_floating(x):
         return pb.signbit(x)
     return pb.zeros_like(x, dtype="bool") if x.dtype == np.bool_ else pb.less(x, 0)
@@ -286,18 +286,18 @@ def signbit(x: Any) -> Any:
 
 def square(x: Any) -> Any:
     """Return the square of each element."""
-    return pb.square(without_bool(convert_to_tensor(x)))
+    return pb.square(without_bool(real_tensor(x)))
 
 
 def trunc(x: Any) -> Any:
     """Round towards zero; integers and booleans stay as they are."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return pb.trunc(x) if is_floating(x) else x
 
 
 def view(x: Any, dtype: Any = None) -> Any:
     """Return the bytes of ``x`` seen as ``dtype``; the last axis changes with the width."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if dtype is None:
         return x
     dtype = pb.result_type(standardize_dtype(dtype))

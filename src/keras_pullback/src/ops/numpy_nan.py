@@ -8,13 +8,13 @@ import numpy as np
 
 import pullback as pb
 from keras_pullback.src.ops import numpy_reductions as plain
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.numpy_common import axis_argument, floating, is_floating, to, widened
 
 
 def _filled(x: Any, value: float) -> Any:
     """Return ``x`` with ``value`` in the place of NaNs."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return pb.where(pb.isnan(x), value, x) if is_floating(x) else x
 
 
@@ -52,7 +52,7 @@ def _among_numbers(
     reduce: Any, x: Any, axis: Any, keepdims: bool, neutral: float, none: float
 ) -> Any:
     """Reduce with ``neutral`` in the place of NaNs; ``none`` where there is nothing else."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if not is_floating(x):
         return reduce(x, axis, keepdims)
     is_nan = pb.isnan(x)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.numpy_common import is_bool, to, unified
 
 
@@ -25,7 +25,7 @@ def _product(multiply: Any, x1: Any, x2: Any) -> Any:
 
 def matmul(x1: Any, x2: Any) -> Any:
     """Return the product of matrices; int8 by int8 gives int32."""
-    x1, x2 = convert_to_tensor(x1), convert_to_tensor(x2)
+    x1, x2 = real_tensor(x1), real_tensor(x2)
     if x1.dtype == np.int8 and x2.dtype == np.int8:
         x1, x2 = to(x1, "int32"), to(x2, "int32")
     return _product(pb.matmul, *_pair(x1, x2))
@@ -45,7 +45,7 @@ def tensordot(x1: Any, x2: Any, axes: Any = 2) -> Any:
 
 def einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Any:
     """Return the sum of products that the subscripts say; int8 only gives int32."""
-    tensors = [convert_to_tensor(x) for x in operands]
+    tensors = [real_tensor(x) for x in operands]
     found = {x.dtype for x in tensors}
     if found == {np.dtype(np.int8)}:
         tensors = [to(x, "int32") for x in tensors]
@@ -76,4 +76,4 @@ def kron(x1: Any, x2: Any) -> Any:
 
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """Return the sum of a diagonal."""
-    return pb.trace(convert_to_tensor(x), offset, axis1, axis2)
+    return pb.trace(real_tensor(x), offset, axis1, axis2)

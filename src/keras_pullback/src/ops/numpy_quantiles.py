@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.numpy_common import axes_of, floating, is_weak, to, widened
 
 _METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
@@ -66,7 +66,7 @@ def _shares(q: Any, whole: float) -> Any:
 def _quantile(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool) -> Any:
     if method not in _METHODS:
         raise ValueError(f"`method` must be one of {_METHODS}, got {method!r}")
-    x = floating(convert_to_tensor(x))
+    x = floating(real_tensor(x))
     axes = axes_of(axis, x.ndim)
     kept = tuple(a for a in range(x.ndim) if a not in axes)
     shape = tuple(x.shape[a] for a in kept)

@@ -11,7 +11,7 @@ import numpy as np
 from keras.src.backend import config
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_tensor
+from keras_pullback.src.ops.core import real_tensor
 from keras_pullback.src.ops.numpy_common import (
     axes_of,
     axis_argument,
@@ -24,17 +24,17 @@ from keras_pullback.src.ops.numpy_common import (
 
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Say whether all elements are true."""
-    return pb.all(convert_to_tensor(x), axis_argument(axis), keepdims=keepdims)
+    return pb.all(real_tensor(x), axis_argument(axis), keepdims=keepdims)
 
 
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Say whether any element is true."""
-    return pb.any(convert_to_tensor(x), axis_argument(axis), keepdims=keepdims)
+    return pb.any(real_tensor(x), axis_argument(axis), keepdims=keepdims)
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None) -> Any:
     """Return the largest element, ``initial`` at least."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if initial is None:
         return pb.max(x, axis_argument(axis), keepdims=keepdims)
     return _extremum(pb.max, pb.maximum, x, axis, keepdims, initial)
@@ -42,7 +42,7 @@ def max(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None) -
 
 def min(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None) -> Any:
     """Return the smallest element, ``initial`` at most."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if initial is None:
         return pb.min(x, axis_argument(axis), keepdims=keepdims)
     return _extremum(pb.min, pb.minimum, x, axis, keepdims, initial)
@@ -50,7 +50,7 @@ def min(x: Any, axis: Any = None, keepdims: bool = False, initial: Any = None) -
 
 def _extremum(reduce: Any, choose: Any, x: Any, axis: Any, keepdims: bool, initial: Any) -> Any:
     axes = axes_of(axis, x.ndim)
-    initial = pb.asarray(convert_to_tensor(initial), dtype=x.dtype)
+    initial = pb.asarray(real_tensor(initial), dtype=x.dtype)
     if 0 in (x.shape[a] for a in axes):
         shape = [1 if a in axes else n for a, n in enumerate(x.shape) if keepdims or a not in axes]
         return pb.broadcast_to(initial, tuple(shape))
@@ -74,12 +74,12 @@ def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the sum of the elements."""
-    return pb.sum(convert_to_tensor(x), axis_argument(axis), keepdims=keepdims)
+    return pb.sum(real_tensor(x), axis_argument(axis), keepdims=keepdims)
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
     """Return the product of the elements."""
-    return pb.prod(convert_to_tensor(x), axis_argument(axis), keepdims=keepdims, dtype=dtype)
+    return pb.prod(real_tensor(x), axis_argument(axis), keepdims=keepdims, dtype=dtype)
 
 
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -103,10 +103,10 @@ def std(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def average(x: Any, axis: Any = None, weights: Any = None) -> Any:
     """Return the mean of the elements, weighted by ``weights``."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if weights is None:
         return mean(x, axis)
-    weights = convert_to_tensor(weights)
+    weights = real_tensor(weights)
     dtype = pb.result_type(x, weights)
     dtype = dtype if pb.isdtype(dtype, "real floating") else config.floatx()
     return pb.average(to(x, dtype), axis_argument(axis), weights=to(weights, dtype))
@@ -114,7 +114,7 @@ def average(x: Any, axis: Any = None, weights: Any = None) -> Any:
 
 def count_nonzero(x: Any, axis: Any = None) -> Any:
     """Return how many elements are not zero, as int32."""
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     truth = x if x.dtype == np.bool_ else pb.not_equal(x, 0)
     return pb.sum(pb.astype(truth, "int32"), axis_argument(axis))
 
@@ -130,7 +130,7 @@ def cumprod(x: Any, axis: Any = None, dtype: Any = None) -> Any:
 
 
 def _running(run: Any, x: Any, axis: Any, dtype: Any) -> Any:
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     # A running sum keeps the dtype, unlike a sum.
     x = to(x, dtype) if dtype is not None else without_bool(x)
     if axis is None:
@@ -149,7 +149,7 @@ def argmin(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def _index_of(find: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    x = without_bool(convert_to_tensor(x))
+    x = without_bool(real_tensor(x))
     if x.ndim == 0:
         return pb.zeros((), dtype="int32")
     if axis is None and keepdims:

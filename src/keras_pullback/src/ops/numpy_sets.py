@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import pullback as pb
-from keras_pullback.src.ops.core import convert_to_numpy, convert_to_tensor
+from keras_pullback.src.ops.core import convert_to_numpy, real_tensor
 from keras_pullback.src.ops.numpy_common import floating, is_floating, to, widened, without_bool
 
 
@@ -27,7 +27,7 @@ def unique(
 ) -> Any:
     """Return the distinct elements, or slices along ``axis``, in ascending order."""
     del sorted  # sorted they are in any case
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     if axis is None and size is not None:
         return _sized_unique(x, (return_index, return_inverse, return_counts), size, fill_value)
     host = convert_to_numpy(x)  # refuses what is being traced, by name
@@ -78,8 +78,8 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
     """Return how often each of 0, 1, 2, ... occurs, or the sum of weights, row by row."""
     if sparse:
         raise ValueError("there are no sparse tensors with the pullback backend: sparse=True")
-    x = _int32(convert_to_tensor(x))
-    weights = None if weights is None else convert_to_tensor(weights)
+    x = _int32(real_tensor(x))
+    weights = None if weights is None else real_tensor(weights)
     if x.ndim == 1:
         return pb.bincount(x, weights, int(minlength))
     if x.ndim != 2:
@@ -102,7 +102,7 @@ def _int32(x: Any) -> Any:
 
 def digitize(x: Any, bins: Any) -> Any:
     """Return the index of the bin that each element is in, for ascending or descending bins."""
-    x, bins = convert_to_tensor(x), convert_to_tensor(bins)
+    x, bins = real_tensor(x), real_tensor(bins)
     if bins.ndim != 1:
         raise ValueError(f"`bins` must have one axis, got {bins.ndim}")
     dtype = pb.result_type(x, bins)
@@ -139,7 +139,7 @@ def histogram(x: Any, bins: int = 10, range: Any = None) -> Any:
 
 def unravel_index(indices: Any, shape: Any) -> Any:
     """Return the index along each axis of a shape for flat indices."""
-    indices = convert_to_tensor(indices)
+    indices = real_tensor(indices)
     sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
     total = int(np.prod(sizes, dtype=np.int64))
     rest = pb.clip(indices, -total, total - 1)
@@ -154,5 +154,5 @@ def unravel_index(indices: Any, shape: Any) -> Any:
 def argpartition(x: Any, kth: int, axis: Any = -1) -> Any:
     """Return indices that put the ``kth`` smallest element in its place: those that sort."""
     del kth  # sorted, every element is in its place
-    x = convert_to_tensor(x)
+    x = real_tensor(x)
     return pb.argsort(pb.reshape(x, (-1,)), 0) if axis is None else pb.argsort(x, axis)
