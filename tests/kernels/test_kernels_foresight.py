@@ -78,9 +78,9 @@ def dependent(images, order, weights):
     return pb.scan(step, (order[0], weights), None, length=7)[0][1]
 
 
-def planned(f, images=IMAGES):
+def planned(f, images=IMAGES, slots=1):
     lowered = lowered_program(pb.make_program(f)(images, ORDER, WEIGHTS))
-    return lowered, plan_foresight(lowered.block)
+    return lowered, plan_foresight(lowered.block, lambda kernel: slots)
 
 
 def test_a_scan_is_foreseen_by_its_counter():
@@ -92,6 +92,19 @@ def test_a_scan_is_foreseen_by_its_counter():
     assert foresight.gather.row_count == BATCH
     assert foresight.stretch.count == WIDTH
     assert foresight.writers == ()
+    assert not foresight.in_time
+
+
+def test_the_last_contraction_that_has_time_asks():
+    lines = BATCH * (WIDTH * 4 // 64 + 1)
+    products = []
+    for slots in (lines // 2 - 1, lines // 2 + 1, lines + BATCH):
+        _, plan = planned(counted, slots=slots)
+        ((step, foresight),) = plan.items()
+        steps = [s for s in foresight.loop.body.steps if isinstance(s, ContractionKernel)]
+        products.append((steps.index(step), foresight.in_time))
+
+    assert products == [(0, False), (0, True), (1, True)]
 
 
 def test_a_while_loop_is_foreseen_after_its_count_moved_on():
@@ -107,7 +120,7 @@ def test_a_while_loop_is_foreseen_after_its_count_moved_on():
     f = functional_epoch(pb, pb.nn, scan_by_while, pb.value_and_grad, pb.tree.map, w)
     state = initial_state(w, lambda a: pb.asarray(np.array(a)))
     lowered = lowered_program(pb.make_program(f)(state, *data(w), orders(w)()))
-    plan = plan_foresight(lowered.block)
+    plan = plan_foresight(lowered.block, lambda kernel: 1)
 
     ((step, foresight),) = plan.items()
     assert isinstance(foresight.loop, WhileStep)

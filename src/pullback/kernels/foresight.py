@@ -10,7 +10,7 @@ line by line (``plan_foresight``). Prefetching changes no result.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pullback.kernels.core import (
     Block,
@@ -32,7 +32,8 @@ from pullback.records import dataclass
 #: Rows at places that are data come from a buffer larger than this, in stretches of at least so
 #: many bytes: the processor cannot foresee them.
 FAR_BYTES, LEAST_STRETCH_BYTES = 1 << 20, 256
-#: Most rows and bytes of a gather that are asked for an iteration ahead: half of a small
+LINE_BYTES = 64
+#: Most rows and bytes of a gather that are asked for an iteration ahead: half of a core's
 #: second-level cache.
 MOST_FORESEEN_ROWS, MOST_FORESEEN_BYTES = 1024, 256 << 10
 
@@ -51,6 +52,11 @@ class Stretch:
         return self.count * self.buffer.dtype.itemsize
 
     @property
+    def lines(self) -> int:
+        """Most cache lines that one row's stretch touches."""
+        return (self.nbytes - 1) // LINE_BYTES + 2
+
+    @property
     def index_buffers(self) -> tuple[Buffer, ...]:
         """The buffers whose data say where the stretch lies."""
         nodes = topological(dynamic_nodes(self.first))
@@ -62,13 +68,14 @@ class Foresight:
     """A gather of the next iteration of ``loop``, known from some step of its body on.
 
     ``writers`` are the steps of the body that have written what says where: threads must have
-    waited for each other since.
+    waited for each other since. ``in_time``: all of it can be asked for before it is read.
     """
 
     loop: LoopStep | WhileStep
     gather: LoopKernel
     stretch: Stretch
     writers: tuple[Step, ...]
+    in_time: bool
 
 
 def far_stretches(kernel: LoopKernel) -> list[Stretch]:
@@ -112,14 +119,22 @@ def _is_known_ahead(term: Dynamic, kernel: LoopKernel) -> bool:
 
 
 # --- the next iteration --------------------------------------------------------------------------
-def plan_foresight(block: Block) -> dict[Step, Foresight]:
-    """For each loop that gathers, the contraction before which the next gather's places are known.
+def plan_foresight(
+    block: Block, slots: Callable[[ContractionKernel], int]
+) -> dict[Step, Foresight]:
+    """For each loop that gathers, the contraction from which on the next gather is asked for.
+
+    It is the last one that leaves time for all of it: what comes too early would be gone again.
+
+    Args:
+        block: The program.
+        slots: How many cache lines a contraction can ask for.
 
     Cost: a walk over the steps and, for each kernel that gathers, one over its expressions.
     """
     plan: dict[Step, Foresight] = {}
     for loop in _loops(block):
-        _plan_loop(loop, plan)
+        _plan_loop(loop, slots, plan)
     return plan
 
 
@@ -139,7 +154,11 @@ def _inner_blocks(step: Step) -> tuple[Block, ...]:
     return step.branches if isinstance(step, BranchStep) else ()
 
 
-def _plan_loop(loop: LoopStep | WhileStep, plan: dict[Step, Foresight]) -> None:
+def _plan_loop(
+    loop: LoopStep | WhileStep,
+    slots: Callable[[ContractionKernel], int],
+    plan: dict[Step, Foresight],
+) -> None:
     """Plan the loop's first gather that can be foreseen."""
     steps = loop.body.steps
     for place, gather in enumerate(steps):
@@ -151,11 +170,18 @@ def _plan_loop(loop: LoopStep | WhileStep, plan: dict[Step, Foresight]) -> None:
         writers = _writers(loop, place, stretches[-1])
         if writers is None:
             continue
-        for step in steps[max([place, *writers]) + 1 :]:
-            if isinstance(step, ContractionKernel):
-                written_by = tuple(steps[i] for i in writers)
-                plan[step] = Foresight(loop, gather, stretches[-1], written_by)
-                return
+        known = steps[max([place, *writers]) + 1 :]
+        contractions = [s for s in known if isinstance(s, ContractionKernel)]
+        if not contractions:
+            continue
+        lines = gather.row_count * stretches[-1].lines
+        while len(contractions) > 1 and sum(map(slots, contractions[1:])) >= lines:
+            del contractions[0]
+        written_by = tuple(steps[i] for i in writers)
+        in_time = sum(map(slots, contractions)) >= lines
+        foresight = Foresight(loop, gather, stretches[-1], written_by, in_time)
+        plan[contractions[0]] = foresight
+        return
 
 
 def _is_small(gather: LoopKernel, stretch: Stretch) -> bool:

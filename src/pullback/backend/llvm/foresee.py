@@ -16,7 +16,6 @@ from pullback.backend.llvm.errands import (
     store_word,
     write_no_errand,
 )
-from pullback.backend.llvm.gemm_spec import CACHE_LINE_BYTES
 from pullback.backend.llvm.loops import bind_row, start_function, task_range
 from pullback.backend.llvm.scalar import memory_type
 from pullback.kernels.core import Buffer
@@ -50,8 +49,7 @@ def write_foresight(module: Module, name: str, foresight: Foresight) -> list[Buf
         store_word(f, block, DONE, V("i64", "0"))
         store_word(f, block, MASK, f.sub(table, V("i64", "1")))
         store_word(f, block, SHIFT, shift)
-        # A row that does not begin with a line ends in one more.
-        store_word(f, block, LAST_LINE, V("i64", str((stretch.nbytes - 1) // CACHE_LINE_BYTES + 1)))
+        store_word(f, block, LAST_LINE, V("i64", str(stretch.lines - 1)))
     f.ret()
     f.finish()
     return buffers

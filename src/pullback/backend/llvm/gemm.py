@@ -90,10 +90,11 @@ def prefetch_slots(spec: ContractionSpec) -> int:
         return 0
     plan = choose_schedule(spec)
     tiles = spec.batch * plan.row_tiles * plan.panels
+    if not plan.runs_errands:
+        return 0
     if plan.kind == "outer":
         return tiles * spec.k
-    steps = plan.panel // plan.vectors * (spec.k // plan.lanes)
-    return tiles * steps * LINES_A_STEP if plan.kind == "dot" else 0
+    return tiles * (plan.panel // plan.vectors) * (spec.k // plan.lanes) * LINES_A_STEP
 
 
 def emit_contraction(
@@ -153,7 +154,7 @@ def emit_contraction(
     if plan.swapped:
         spec, a, b = spec.transposed(), b, a
     operands = Operands(f, spec, plan, (a, b, scratch), (load_a, load_b), tables)
-    writer = _Writer(f, spec, plan, operands, epilogue, errand)
+    writer = _Writer(f, spec, plan, operands, epilogue, errand if plan.runs_errands else None)
     with rolled_loop(f, begin, end, hint="task") as task:
         writer.write_task(task, begin)
 

@@ -162,6 +162,13 @@ class Schedule:
         return self.swapped and self.rows > 1
 
     @property
+    def runs_errands(self) -> bool:
+        """Whether tiles have registers left to ask for memory on their way."""
+        if self.kind == "outer":
+            return self.vectors == 1 or self.turns
+        return self.kind == "dot" and self.pack_b != "no"
+
+    @property
     def block_rows(self) -> int:
         """Most rows of a row block."""
         return ceil_div(self.row_tiles, self.row_blocks) * self.rows

@@ -6,7 +6,6 @@ kernel's tasks. Where they wait for each other is planned in ``kernels.barriers`
 
 from __future__ import annotations
 
-import functools
 from dataclasses import field
 
 from pullback.backend.llvm.context import (
@@ -27,7 +26,6 @@ from pullback.backend.llvm.contraction import (
 from pullback.backend.llvm.emit import Function, Module, V
 from pullback.backend.llvm.errands import errand_bytes, write_no_errand
 from pullback.backend.llvm.foresee import write_foresight
-from pullback.backend.llvm.gemm_spec import CACHE_LINE_BYTES
 from pullback.backend.llvm.loops import (
     prefix_tasks,
     write_loop_kernel,
@@ -94,7 +92,9 @@ class ProgramWriter:
             self.target.machine in ("aarch64", "arm64")
         )
         self.barriers = plan_barriers(self.lowered.block, self.tasks)
-        self.foresight = plan_foresight(self.lowered.block)
+        self.foresight = plan_foresight(
+            self.lowered.block, lambda kernel: contraction_prefetch_slots(kernel, self.target)
+        )
         self.barriers.before.update(s for s, x in self.foresight.items() if x.writers)
         self._write_kernels(self.lowered.block)
         for step, foresight in self.foresight.items():
@@ -109,21 +109,6 @@ class ProgramWriter:
         """Bytes before each thread's scratch that say what its contractions shall ask for."""
         rows = [x.gather.row_count for x in self.foresight.values()]
         return errand_bytes(max(rows)) if rows else 0
-
-    @functools.cached_property
-    def _foreseen(self) -> set[Kernel]:
-        """Gathers whose every line contractions have time to ask for."""
-        return {x.gather for step, x in self.foresight.items() if self._is_in_time(step, x)}
-
-    def _is_in_time(self, start: Step, foresight: Foresight) -> bool:
-        steps = foresight.loop.body.steps
-        slots = sum(
-            contraction_prefetch_slots(step, self.target)
-            for step in steps[steps.index(start) :]
-            if isinstance(step, ContractionKernel)
-        )
-        lines = foresight.stretch.nbytes // CACHE_LINE_BYTES + 2
-        return slots >= lines * foresight.gather.row_count
 
     def tasks(self, kernel: Kernel) -> int:
         """Number of independent pieces of a kernel, fixed by its shapes."""
@@ -159,7 +144,7 @@ class ProgramWriter:
                 self.module, name, kernel, self.target, self.errand_bytes
             )
         elif isinstance(kernel, LoopKernel):
-            foreseen = kernel in self._foreseen
+            foreseen = any(x.gather is kernel and x.in_time for x in self.foresight.values())
             buffers, scratch = write_loop_kernel(self.module, name, kernel, foreseen=foreseen)
         elif isinstance(kernel, PrefixKernel):
             buffers, scratch = write_prefix_kernel(self.module, name, kernel), 0
