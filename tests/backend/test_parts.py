@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llvmlite.binding import ffi
 
 import pullback as pb
 from pullback import config
@@ -162,3 +163,24 @@ def test_damaged_code_is_refused(length: int) -> None:
 
     with pytest.raises(CompilationError, match="damaged"):
         jit.load_object(code[:length])
+
+
+def test_an_llvmlite_that_hides_its_library_still_compiles(
+    processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its functions are called as it gives them, one thread at a time."""
+    lib = ffi.lib
+
+    class Hidden:
+        def __getattr__(self, name: str) -> Any:
+            if name in ("_name", "_handle"):
+                raise AttributeError(name)
+            return getattr(lib, name)
+
+    jit._unlocked.cache_clear()
+    monkeypatch.setattr(ffi, "lib", Hidden())
+    try:
+        assert jit._unlocked("LLVMPY_TargetMachineEmitToMemory") is not None
+        assert call_main(jit.compile_ir(TEXT, target=select_target())) == 42
+    finally:
+        jit._unlocked.cache_clear()

@@ -174,10 +174,14 @@ def _unlocked(name: str) -> Any:
     """A function of llvmlite's library that other threads need not wait for.
 
     llvmlite lets one thread at a time into LLVM, since most of its users share one context. Ours
-    share none, and LLVM asks for no more.
+    share none, and LLVM asks for no more. With an llvmlite that keeps its library elsewhere they
+    do wait, and parts are compiled one after the other.
     """
     locked = getattr(ffi.lib, name)
-    library = ctypes.CDLL(ffi.lib._name, handle=ffi.lib._handle)
+    try:
+        library = ctypes.CDLL(ffi.lib._name, handle=ffi.lib._handle)
+    except AttributeError:
+        return locked
     function = getattr(library, name)
     function.argtypes, function.restype = locked.argtypes, locked.restype
     return function
