@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pullback.kernels.expression import Expressions
 
 
+CACHE_LINE_BYTES = 64
+
+
 class Space(enum.Enum):
     """Where a buffer lives."""
 
@@ -257,3 +260,12 @@ class Block:
     """Steps in order, and the temporaries that live inside it."""
 
     steps: list[Step] = field(default_factory=list)
+
+
+def inner_blocks(step: Step) -> tuple[Block, ...]:
+    """The blocks inside control flow, in the order that they first run; otherwise none."""
+    if isinstance(step, LoopStep):
+        return (step.body,)
+    if isinstance(step, WhileStep):
+        return step.condition, step.body
+    return step.branches if isinstance(step, BranchStep) else ()

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from pullback.kernels.core import (
+    CACHE_LINE_BYTES,
     Block,
     BranchStep,
     Buffer,
@@ -22,6 +23,7 @@ from pullback.kernels.core import (
     Stage,
     Step,
     WhileStep,
+    inner_blocks,
 )
 from pullback.kernels.expression import dynamic_nodes, topological
 from pullback.kernels.index import Affine, Dynamic
@@ -32,7 +34,6 @@ from pullback.records import dataclass
 #: Rows at places that are data come from a buffer larger than this, in stretches of at least so
 #: many bytes: the processor cannot foresee them.
 FAR_BYTES, LEAST_STRETCH_BYTES = 1 << 20, 256
-LINE_BYTES = 64
 #: Most rows and bytes of a gather that are asked for an iteration ahead: half of a core's
 #: second-level cache.
 MOST_FORESEEN_ROWS, MOST_FORESEEN_BYTES = 1024, 256 << 10
@@ -54,7 +55,7 @@ class Stretch:
     @property
     def lines(self) -> int:
         """Most cache lines that one row's stretch touches."""
-        return (self.nbytes - 1) // LINE_BYTES + 2
+        return (self.nbytes - 1) // CACHE_LINE_BYTES + 2
 
     @property
     def index_buffers(self) -> tuple[Buffer, ...]:
@@ -132,55 +133,41 @@ def plan_foresight(
 
     Cost: a walk over the steps and, for each kernel that gathers, one over its expressions.
     """
-    plan: dict[Step, Foresight] = {}
-    for loop in _loops(block):
-        _plan_loop(loop, slots, plan)
-    return plan
+    return dict(planned for loop in _loops(block) for planned in _plan_loop(loop, slots))
 
 
 def _loops(block: Block) -> Iterator[LoopStep | WhileStep]:
     for step in block.steps:
         if isinstance(step, (LoopStep, WhileStep)):
             yield step
-        for inner in _inner_blocks(step):
+        for inner in inner_blocks(step):
             yield from _loops(inner)
 
 
-def _inner_blocks(step: Step) -> tuple[Block, ...]:
-    if isinstance(step, LoopStep):
-        return (step.body,)
-    if isinstance(step, WhileStep):
-        return step.condition, step.body
-    return step.branches if isinstance(step, BranchStep) else ()
-
-
 def _plan_loop(
-    loop: LoopStep | WhileStep,
-    slots: Callable[[ContractionKernel], int],
-    plan: dict[Step, Foresight],
-) -> None:
-    """Plan the loop's first gather that can be foreseen."""
+    loop: LoopStep | WhileStep, slots: Callable[[ContractionKernel], int]
+) -> Iterator[tuple[Step, Foresight]]:
+    """Plan the loop's first gather that can be foreseen, if there is one."""
     steps = loop.body.steps
     for place, gather in enumerate(steps):
         if not isinstance(gather, LoopKernel):
             continue
-        stretches = sorted(far_stretches(gather), key=lambda s: s.nbytes)
-        if not stretches or not _is_small(gather, stretches[-1]):
+        stretch = max(far_stretches(gather), key=lambda s: s.nbytes, default=None)
+        if stretch is None or not _is_small(gather, stretch):
             continue
-        writers = _writers(loop, place, stretches[-1])
+        writers = _writers(loop, place, stretch)
         if writers is None:
             continue
         known = steps[max([place, *writers]) + 1 :]
         contractions = [s for s in known if isinstance(s, ContractionKernel)]
         if not contractions:
             continue
-        lines = gather.row_count * stretches[-1].lines
+        lines = gather.row_count * stretch.lines
         while len(contractions) > 1 and sum(map(slots, contractions[1:])) >= lines:
             del contractions[0]
         written_by = tuple(steps[i] for i in writers)
         in_time = sum(map(slots, contractions)) >= lines
-        foresight = Foresight(loop, gather, stretches[-1], written_by, in_time)
-        plan[contractions[0]] = foresight
+        yield contractions[0], Foresight(loop, gather, stretch, written_by, in_time)
         return
 
 
@@ -204,7 +191,6 @@ def _writers(loop: LoopStep | WhileStep, place: int, stretch: Stretch) -> list[i
 
 def _written(step: Step) -> set[Buffer]:
     """The memory that a step, and what is inside it, writes."""
-    inner = _inner_blocks(step)
-    if inner or isinstance(step, (LoopStep, WhileStep, BranchStep)):
-        return {b for block in inner for s in block.steps for b in _written(s)}
+    if isinstance(step, (LoopStep, WhileStep, BranchStep)):
+        return {b for block in inner_blocks(step) for s in block.steps for b in _written(s)}
     return {b.root for b in access_of(step).writes}

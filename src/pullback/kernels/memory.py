@@ -6,7 +6,7 @@ inside it lives for the whole loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from pullback.kernels.core import (
     Block,
@@ -22,6 +22,7 @@ from pullback.kernels.core import (
     Step,
     Store,
     WhileStep,
+    inner_blocks,
 )
 from pullback.kernels.expression import dynamic_nodes, topological
 from pullback.kernels.schedule import Lowered
@@ -114,7 +115,7 @@ def _walk(
     for step in block.steps:
         clock += 1
         if isinstance(step, (LoopStep, BranchStep, WhileStep)):
-            inner = list(_inner_blocks(step))
+            inner = inner_blocks(step)
             end = clock + 1 + sum(_length(b) for b in inner)
             span = (clock, end)
             for buffer in _control_reads(step):
@@ -132,16 +133,6 @@ def _walk(
     return clock
 
 
-def _inner_blocks(step: Step) -> Iterator[Block]:
-    if isinstance(step, LoopStep):
-        yield step.body
-    elif isinstance(step, BranchStep):
-        yield from step.branches
-    elif isinstance(step, WhileStep):
-        yield step.condition
-        yield step.body
-
-
 def _control_reads(step: Step) -> list[Buffer]:
     if isinstance(step, BranchStep):
         return [step.index.buffer]
@@ -151,7 +142,7 @@ def _control_reads(step: Step) -> list[Buffer]:
 
 
 def _length(block: Block) -> int:
-    return sum(2 + sum(_length(b) for b in _inner_blocks(s)) for s in block.steps)
+    return sum(2 + sum(_length(b) for b in inner_blocks(s)) for s in block.steps)
 
 
 def _lifetime(uses: list[tuple[int, tuple[Span, ...]]]) -> Span:

@@ -39,16 +39,6 @@ def contraction_spec(kernel: ContractionKernel, target: Target) -> ContractionSp
     )
 
 
-def contraction_kernel_tasks(kernel: ContractionKernel, target: Target) -> int:
-    """Number of independent pieces of the kernel."""
-    return gemm.contraction_tasks(contraction_spec(kernel, target))
-
-
-def contraction_prefetch_slots(kernel: ContractionKernel, target: Target) -> int:
-    """Number of lines that the kernel asks for on an errand."""
-    return gemm.prefetch_slots(contraction_spec(kernel, target))
-
-
 def _matrix(operand: Node, vars: tuple[LoopVar, LoopVar, LoopVar]) -> Matrix:
     buffer, offset = operand.payload
     strides = tuple(offset.coefficient(v) if v.extent > 1 else 0 for v in vars)

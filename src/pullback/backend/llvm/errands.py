@@ -13,7 +13,7 @@ nothing: they are there.
 from __future__ import annotations
 
 from pullback.backend.llvm.emit import Function, V
-from pullback.backend.llvm.gemm_spec import CACHE_LINE_BYTES
+from pullback.kernels.core import CACHE_LINE_BYTES
 from pullback.records import dataclass
 
 WORD_BYTES = 8

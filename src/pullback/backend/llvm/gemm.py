@@ -26,7 +26,6 @@ from pullback.backend.llvm.gemm_schedule import (
 from pullback.backend.llvm.gemm_spec import (
     AVX2,
     AVX512,
-    CACHE_LINE_BYTES,
     GENERIC,
     NEON,
     ContractionSpec,
@@ -50,6 +49,7 @@ from pullback.backend.llvm.gemm_tile import (
     times,
     zero,
 )
+from pullback.kernels.core import CACHE_LINE_BYTES
 from pullback.records import dataclass
 
 __all__ = [

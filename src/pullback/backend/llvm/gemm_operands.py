@@ -12,14 +12,14 @@ from pullback.backend.llvm.emit import Function, V, element_bytes, vector_type
 from pullback.backend.llvm.gemm_pack import (
     Lines,
     Source,
-    call_column_packing,
     call_line_copy,
     call_transposition,
     write_line_copy,
     write_transposition,
 )
-from pullback.backend.llvm.gemm_spec import CACHE_LINE_BYTES, ContractionSpec, Schedule
+from pullback.backend.llvm.gemm_spec import ContractionSpec, Schedule
 from pullback.backend.llvm.gemm_tile import Element, i64, minus, plus, times
+from pullback.kernels.core import CACHE_LINE_BYTES
 from pullback.records import dataclass
 
 #: load(f, batch, x, y, lanes, mask) -> value: a fused operand's element (b, x, y) and its lanes.
@@ -246,7 +246,8 @@ class Operands:
         base = self.b_memory(block.batch, part.start, column)
         if plan.kind == "dot":
             lines = Lines(part.length, columns, i64(self.layout.b_line))
-            call_column_packing(f, self.memory_b, base, to, spec.n, lines, spec.b.strides[1])
+            step = spec.b.strides[1]
+            call_transposition(f, plan.lanes, self.memory_b, base, to, lines, step, spec.n)
             return
         if plan.pack_b == "transpose":
             self._transpose(base, to, Lines(columns, part.length, i64(plan.panel)), read)

@@ -96,30 +96,47 @@ def call_line_copy(
 
 # --- transposition -------------------------------------------------------------------------------
 def write_transposition(
-    f: Function, side: int, source: Source, element: str, to: V, lines: Lines
+    f: Function,
+    side: int,
+    source: Source,
+    element: str,
+    to: V,
+    lines: Lines,
+    short: int | None = None,
 ) -> None:
     """Copy element (l, x) to ``to[x * lines.stride + l]`` by squares in registers.
 
-    ``lines.length`` is at least ``side``; the last square overlaps the one before it. Where
-    the number of lines is no multiple of ``side``, the last line is repeated.
+    ``lines.length`` is at least ``side``; the last square overlaps the one before it. Lines that
+    are shorter have ``short`` elements. Where the number of lines is no multiple of ``side``, the
+    last line is repeated.
     """
+    length = lines.length if short is None else i64(side)
+    mask = None if short is None else f.const_lanes("i1", [x < short for x in range(side)])
     last = f.sub(lines.count, i64(1))
     with rolled_loop(f, 0, lines.count, side) as line:
         start = f.gep(element, to, line)
         here = [f.intrinsic("smin", f.add(line, i64(i)), last) for i in range(side)]
-        with rolled_loop(f, 0, lines.length, side) as step:
-            at = f.intrinsic("smin", step, f.sub(lines.length, i64(side)))
-            square = [source(f, x, at, side, None) for x in here]
-            for i, column in enumerate(transpose_square(f, square)):
+        with rolled_loop(f, 0, length, side) as step:
+            at = f.intrinsic("smin", step, f.sub(length, i64(side)))
+            square = [source(f, x, at, side, mask) for x in here]
+            for i, column in enumerate(transpose_square(f, square)[:short]):
                 row = f.mul(f.add(at, i64(i)), lines.stride)
                 f.store(column, f.gep(element, start, row))
 
 
 def call_transposition(
-    f: Function, side: int, element: Element, base: V, to: V, lines: Lines, line_stride: int
+    f: Function,
+    side: int,
+    element: Element,
+    base: V,
+    to: V,
+    lines: Lines,
+    line_stride: int,
+    short: int | None = None,
 ) -> None:
     """Transpose from memory by a function that all contractions of the module share."""
-    name = f"pack_transposed_{side}_{element.tag}_{element.accumulate}"
+    size = side if short is None else f"{side}of{short}"
+    name = f"pack_transposed_{size}_{element.tag}_{element.accumulate}"
 
     def write() -> None:
         names = ("count", "length", "stride", "from_line")
@@ -127,43 +144,13 @@ def call_transposition(
         g = Function(f.module, name, "void", arguments, linkage=LOCAL, attributes=SHARED)
         base, to, count, length, stride, from_line = g.args
         source = memory_source(element, base, from_line, i64(1))
-        write_transposition(g, side, source, element.accumulate, to, Lines(count, length, stride))
+        sizes = Lines(count, length, stride)
+        write_transposition(g, side, source, element.accumulate, to, sizes, short)
         g.ret()
         g.finish()
 
     define_once(f.module, name, write)
     call_function(f, name, base, to, lines.count, lines.length, lines.stride, i64(line_stride))
-
-
-def call_column_packing(
-    f: Function, element: Element, base: V, to: V, columns: int, lines: Lines, line_stride: int
-) -> None:
-    """Copy a matrix of few columns column by column: element (l, x) to ``to[x * stride + l]``.
-
-    By squares in registers of 16 lines, of which there are at least so many; the last square
-    overlaps the one before it.
-    """
-    side = 16
-    name = f"pack_columns_{columns}_{element.tag}_{element.accumulate}"
-
-    def write() -> None:
-        names = ("count", "stride", "from_line")
-        arguments = [("ptr", "base"), ("ptr", "to"), *(("i64", n) for n in names)]
-        g = Function(f.module, name, "void", arguments, linkage=LOCAL, attributes=SHARED)
-        base, to, count, stride, from_line = g.args
-        mask = g.const_lanes("i1", [x < columns for x in range(side)])
-        source = memory_source(element, base, from_line, i64(1))
-        with rolled_loop(g, 0, count, side) as step:
-            first = g.intrinsic("smin", step, g.sub(count, i64(side)))
-            square = [source(g, g.add(first, i64(i)), i64(0), side, mask) for i in range(side)]
-            for x, column in enumerate(transpose_square(g, square)[:columns]):
-                at = g.add(g.mul(stride, i64(x)), first)
-                g.store(column, g.gep(element.accumulate, to, at))
-        g.ret()
-        g.finish()
-
-    define_once(f.module, name, write)
-    call_function(f, name, base, to, lines.count, lines.stride, i64(line_stride))
 
 
 def transpose_square(f: Function, rows: list[V]) -> list[V]:

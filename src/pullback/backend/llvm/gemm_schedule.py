@@ -12,12 +12,12 @@ from typing import Literal
 
 from pullback.backend.llvm.emit import element_bytes
 from pullback.backend.llvm.gemm_spec import (
-    CACHE_LINE_BYTES,
     ContractionSpec,
     Schedule,
     ceil_div,
     packs_along_rows,
 )
+from pullback.kernels.core import CACHE_LINE_BYTES
 
 #: Numbers of threads that blocks are chosen for; the commonest stand twice.
 THREADS = (1, 2, 2, 3, 4, 4, 8)

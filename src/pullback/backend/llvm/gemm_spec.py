@@ -11,8 +11,6 @@ from typing import Literal
 
 from pullback.records import dataclass
 
-CACHE_LINE_BYTES = 64
-
 
 @dataclass(frozen=True)
 class Matrix:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from pullback.backend.llvm.emit import Function, Module, V, lanes_of, vector_type
 from pullback.backend.llvm.expression import LANES, Writer, is_better
-from pullback.backend.llvm.gemm_spec import CACHE_LINE_BYTES
 from pullback.backend.llvm.scalar import constant, element_type, emit_op, memory_type
 from pullback.kernels.core import (
+    CACHE_LINE_BYTES,
     Buffer,
     LoopKernel,
     Node,

@@ -18,14 +18,11 @@ from pullback.backend.llvm.context import (
     SCRATCH,
     STOP,
 )
-from pullback.backend.llvm.contraction import (
-    contraction_kernel_tasks,
-    contraction_prefetch_slots,
-    write_contraction_kernel,
-)
+from pullback.backend.llvm.contraction import contraction_spec, write_contraction_kernel
 from pullback.backend.llvm.emit import Function, Module, V
 from pullback.backend.llvm.errands import errand_bytes, write_no_errand
 from pullback.backend.llvm.foresee import write_foresight
+from pullback.backend.llvm.gemm import contraction_tasks, prefetch_slots
 from pullback.backend.llvm.loops import (
     prefix_tasks,
     write_loop_kernel,
@@ -49,6 +46,7 @@ from pullback.kernels.core import (
     Step,
     Storage,
     WhileStep,
+    inner_blocks,
 )
 from pullback.kernels.foresight import Foresight, plan_foresight
 from pullback.kernels.schedule import Lowered
@@ -93,7 +91,7 @@ class ProgramWriter:
         )
         self.barriers = plan_barriers(self.lowered.block, self.tasks)
         self.foresight = plan_foresight(
-            self.lowered.block, lambda kernel: contraction_prefetch_slots(kernel, self.target)
+            self.lowered.block, lambda kernel: prefetch_slots(contraction_spec(kernel, self.target))
         )
         self.barriers.before.update(s for s, x in self.foresight.items() if x.writers)
         self._write_kernels(self.lowered.block)
@@ -113,7 +111,7 @@ class ProgramWriter:
     def tasks(self, kernel: Kernel) -> int:
         """Number of independent pieces of a kernel, fixed by its shapes."""
         if isinstance(kernel, ContractionKernel):
-            return contraction_kernel_tasks(kernel, self.target)
+            return contraction_tasks(contraction_spec(kernel, self.target))
         if isinstance(kernel, LoopKernel):
             return kernel.tasks
         return prefix_tasks(kernel) if isinstance(kernel, PrefixKernel) else 1
@@ -125,14 +123,9 @@ class ProgramWriter:
 
     def _write_kernels(self, block: Block) -> None:
         for step in block.steps:
-            if isinstance(step, LoopStep):
-                self._write_kernels(step.body)
-            elif isinstance(step, BranchStep):
-                for branch in step.branches:
-                    self._write_kernels(branch)
-            elif isinstance(step, WhileStep):
-                self._write_kernels(step.condition)
-                self._write_kernels(step.body)
+            if isinstance(step, (LoopStep, BranchStep, WhileStep)):
+                for inner in inner_blocks(step):
+                    self._write_kernels(inner)
             elif not isinstance(step, HostStep):
                 self.functions[step] = self._write_kernel(step)
 
@@ -275,15 +268,17 @@ class _Main:
         start = self._clock() if self.program.profile else None
         if function.tasks == 1:
             with f.when(self.is_first):
-                self._call(function, pointers, V("i64", "0"), tasks)
+                self._call(function, pointers, V("i64", "0"), tasks, self.scratch)
             self._note_time(start, step)
             return
-        self._call(function, pointers, *self._share(function.tasks))
+        self._call(function, pointers, *self._share(function.tasks), self.scratch)
         self._note_time(start, step)
 
     def _share(self, tasks: int) -> tuple[V, V]:
-        """The first of this thread's tasks, and one past the last."""
+        """The first of this thread's tasks, and one past the last; a single one is thread 0's."""
         f = self.f
+        if tasks == 1:
+            return V("i64", "0"), f.convert("zext", self.is_first, "i64")
         begin = f.binary("udiv", f.mul(self.thread, V("i64", str(tasks))), self.threads)
         after = f.add(self.thread, V("i64", "1"))
         return begin, f.binary("udiv", f.mul(after, V("i64", str(tasks))), self.threads)
@@ -299,11 +294,7 @@ class _Main:
             last = V("i64", str(loop.counter.extent - 1))
             self.counters[loop.counter] = f.intrinsic("smin", following, last)
         pointers = [self._pointer(b) for b in function.buffers]
-        share = self._share(function.tasks)
-        if function.tasks == 1:
-            share = V("i64", "0"), f.convert("zext", self.is_first, "i64")
-        arguments = ", ".join(map(str, [*pointers, *share, self.errand]))
-        f.raw(f"call void @{function.name}({arguments})")
+        self._call(function, pointers, *self._share(function.tasks), self.errand)
         self.pointers[-1], self.counters = here, counters
 
     def _clock(self) -> V:
@@ -321,8 +312,10 @@ class _Main:
             place = f.gep("i64", self._slot(PROFILE), number)
             f.store(f.add(f.load("i64", place), spent), place)
 
-    def _call(self, function: KernelFunction, pointers: list[V], begin: V, end: V) -> None:
-        arguments = ", ".join(map(str, [*pointers, begin, end, self.scratch]))
+    def _call(
+        self, function: KernelFunction, pointers: list[V], begin: V, end: V, memory: V
+    ) -> None:
+        arguments = ", ".join(map(str, [*pointers, begin, end, memory]))
         self.f.raw(f"call void @{function.name}({arguments})")
 
     def _host(self, step: HostStep) -> None:
