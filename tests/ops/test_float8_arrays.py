@@ -136,7 +136,7 @@ def test_every_value_is_classified(kind: DType) -> None:
     every = np.arange(256, dtype=np.uint8).view(kind)
     wide = every.astype(np.float32)
 
-    for name in ("isnan", "isfinite"):
+    for name in ("isnan", "isfinite", "isinf", "signbit"):
         expected = getattr(np, name)(wide)
         f = getattr(pb, name)
         np.testing.assert_array_equal(np.asarray(f(pb.asarray(every))), expected)

@@ -73,18 +73,6 @@ def test_cotangents_of_one_array_are_added(kind: DType) -> None:
 
 
 @each_kind
-def test_every_value_is_classified(kind: DType) -> None:
-    every = np.arange(256, dtype=np.uint8).view(kind)
-    wide = every.astype(np.float32)
-
-    for name in ("isinf", "signbit"):
-        expected = getattr(np, name)(wide)
-        f = getattr(pb, name)
-        np.testing.assert_array_equal(np.asarray(f(pb.asarray(every))), expected)
-        np.testing.assert_array_equal(np.asarray(pb.jit(f)(pb.asarray(every))), expected)
-
-
-@each_kind
 def test_nan_is_sorted_last_and_found_first(kind: DType) -> None:
     x = pb.asarray([3.0, np.nan, -1.0, 0.5, np.nan, 2.0], dtype=kind)
 

@@ -19,6 +19,9 @@ from pullback.program.value import Value
 from pullback.random.keys import ArrayLike, Shape, as_shape, fit, float_info, floating_dtype
 from pullback.types import DType, float32
 
+#: Standard deviation of the normal distribution cut off at 2 on both sides.
+TRUNCATED_DEVIATION = 0.87962566103423978
+
 
 def uniform(
     key: ArrayLike,

@@ -13,13 +13,11 @@ from typing import Any
 from pullback import ops, random
 from pullback.errors import ConfigurationError
 from pullback.program.value import Value
+from pullback.random.floats import TRUNCATED_DEVIATION
 from pullback.types import float32
 
 #: ``(key, shape, dtype=float32)`` gives an array.
 Initializer = Callable[..., Value]
-
-#: Standard deviation of the normal distribution cut off at 2 on both sides.
-_CUT_DEVIATION = 0.87962566103423978
 
 
 def constant(value: Any, dtype: Any = float32) -> Initializer:
@@ -106,7 +104,7 @@ def variance_scaling(
         if distribution == "normal":
             return ops.multiply(random.normal(key, shape, dtype), math.sqrt(variance))
         drawn = random.truncated_normal(key, -2.0, 2.0, shape, dtype)
-        return ops.multiply(drawn, math.sqrt(variance) / _CUT_DEVIATION)
+        return ops.multiply(drawn, math.sqrt(variance) / TRUNCATED_DEVIATION)
 
     return init
 

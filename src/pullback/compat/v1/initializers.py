@@ -18,10 +18,8 @@ from pullback.compat.v1.random_ops import random_normal, random_uniform, truncat
 from pullback.compat.v1.refusals import refuse
 from pullback.compat.v1.shapes import full_dims
 from pullback.compat.v1.tensor import Tensor, constant
+from pullback.random.floats import TRUNCATED_DEVIATION
 from pullback.types import as_dtype, float32
-
-#: The standard deviation of a normal distribution that is cut at two deviations.
-_CUT_DEVIATION: Final = 0.87962566103423978
 
 
 class Initializer:
@@ -119,7 +117,7 @@ def variance_scaling_initializer(
             bound = math.sqrt(3.0) * deviation
             return random_uniform(shape, -bound, bound, dtype, seed)
         if name == "truncated_normal":
-            return truncated_normal(shape, 0.0, deviation / _CUT_DEVIATION, dtype, seed)
+            return truncated_normal(shape, 0.0, deviation / TRUNCATED_DEVIATION, dtype, seed)
         return random_normal(shape, 0.0, deviation, dtype, seed)
 
     return Initializer(make, dtype)
