@@ -222,3 +222,31 @@ def test_a_circle_is_refused():
 
     with pytest.raises(ValueError, match="circle"):
         order.sorted()
+
+
+# --- what reads a product ------------------------------------------------------------------------
+def adam_step(x, d, p, m, v):
+    g = x.T @ d
+    m = 0.9 * m + 0.1 * g
+    v = 0.999 * v + 0.001 * g * g
+    return p - 0.01 * m / (pb.sqrt(v) + 1e-7), m, v
+
+
+def sgd_step(x, d, p, m, v):
+    return p - 0.01 * (x.T @ d)
+
+
+@pytest.mark.parametrize(
+    ("step", "rows", "count"), [(adam_step, 128, 1), (adam_step, 784, 2), (sgd_step, 784, 1)]
+)
+def test_several_large_arrays_are_read_as_streams(step, rows, count):
+    w = (rows, 512)
+    product, *streams = kernels_of(step, (4, rows), (4, 512), w, w, w)
+
+    assert isinstance(product, ContractionKernel)
+    assert 1 + len(streams) == count
+    assert all(isinstance(kernel, LoopKernel) for kernel in streams)
+    rng = np.random.default_rng(7)
+    shapes = [(4, rows), (4, 512), w, w, w]
+    args = [rng.random(s).astype(np.float32) for s in shapes]
+    check_program(pb.make_program(step)(*args), args)

@@ -26,6 +26,10 @@ MIN_ROWS = 16
 #: Epilogues run in vectors along the result's columns. Where these waste lanes, equations that
 #: read further arrays of the result's size don't join: they run over the flat array.
 LANES = 16
+#: A tile's rows lie apart in the arrays that an epilogue reads, and the processor foresees no such
+#: walk. Several arrays with more bytes than a second-level cache are read as streams instead: the
+#: result is stored, and what reads it runs over the flat arrays.
+MOST_EPILOGUE_BYTES, LEAST_STREAM_BYTES = 2 << 20, 256 << 10
 #: An expression of at most this many cheap operations is computed again rather than stored.
 RECOMPUTE_OPS = 8
 #: An index map through which a reader would reach memory this often is stored: reading through
@@ -109,17 +113,24 @@ class _Fuser:
         self.program = program
         self.forced = forced
         self.producer = {v: eqn for eqn in program.equations for v in eqn.outputs}
+        self.readers: dict[Atom, list[Equation]] = {}
+        for eqn in program.equations:
+            for atom in eqn.inputs:
+                self.readers.setdefault(atom, []).append(eqn)
         self.position = {id(e): i for i, e in enumerate(program.equations)}
         self.groups: list[Group] = []
         self.group_of: dict[Var, Group] = {}
         self.ancestors: list[int] = []  # bit set of group numbers, by group number
         self.alive: set[int] = set()
         self.stored: set[Var] = set()
+        self.streamed: set[Equation] = set()  # contractions whose readers stream further arrays
 
     def run(self) -> Fusion:
         for eqn in self.program.equations:
             if eqn.primitive.has(Trait.CONTRACTION):
                 self.forced.update(v for a in eqn.inputs for v in self._computed_view(a))
+                if self._has_streaming_readers(eqn):
+                    self.streamed.add(eqn)
         for eqn in self.program.equations:
             if is_heavy(eqn):
                 self._start(eqn, heavy=True)
@@ -262,7 +273,8 @@ class _Fuser:
             contraction = other if other.is_contraction else group
             joined = group if other.is_contraction else other
             full = contraction.rows
-            if not _fills_lanes(full) and self._reads_whole_arrays(joined, contraction):
+            apart = contraction.heavy in self.streamed or not _fills_lanes(full)
+            if apart and self._reads_whole_arrays(joined, contraction):
                 return None
             return rows if rows == full and joined.rows == full else None
         largest = max(group.largest, other.largest, *(v.type.size for v in reads), 1)
@@ -303,6 +315,22 @@ class _Fuser:
             for eqn in joined.equations
             for v in self.alignment(eqn)
         )
+
+    def _has_streaming_readers(self, contraction: Equation) -> bool:
+        """Whether elementwise work on the result reads more than an epilogue should."""
+        result = contraction.output.type
+        if result.nbytes < LEAST_STREAM_BYTES:
+            return False
+        derived, further = [contraction.output], set[Var]()
+        for var in derived:
+            for eqn in self.readers.get(var, ()):
+                if is_heavy(eqn) or is_inline(eqn) or eqn.primitive.has(Trait.REDUCTION):
+                    continue
+                if eqn.output.type.shape == result.shape and eqn.output not in derived:
+                    derived.append(eqn.output)
+                    further.update(v for v in self.alignment(eqn) if v.type.size >= result.size)
+        further -= set(derived)
+        return len(further) > 1 and sum(v.type.nbytes for v in further) > MOST_EPILOGUE_BYTES
 
     def _would_cycle(self, group: Group, other: Group) -> bool:
         """Whether a third group lies on a path from one to the other."""
