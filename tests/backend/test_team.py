@@ -51,12 +51,23 @@ def test_the_faster_number_is_kept_and_the_other_one_tried_again():
     assert 1 in chosen[WAIT_RUNS:]
 
 
-def test_a_challenger_must_be_clearly_faster():
+def test_a_team_must_be_clearly_faster_to_be_chosen():
     team = TeamSize(SHORT, 2)
 
-    chosen = run(team, {1: 2e-5, 2: 1.99e-5}, 100 * WAIT_RUNS)
+    chosen = run(team, {1: 2e-5, 2: 1.8e-5}, 100 * WAIT_RUNS)
 
     assert chosen.count(1) > 0.9 * len(chosen)
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(1.8e-5, 2), (1.95e-5, 1)])
+def test_a_team_is_kept_while_it_gains_something(seconds, kept):
+    team = TeamSize(SHORT, 2)
+    run(team, {1: 2e-5, 2: 1e-5}, 10 * WAIT_RUNS)
+
+    chosen = run(team, {1: 2e-5, 2: seconds}, 200 * WAIT_RUNS)
+
+    assert chosen[-1] == kept
+    assert chosen.count(kept) > 0.8 * len(chosen)
 
 
 def test_the_choice_follows_the_machine():

@@ -23,11 +23,14 @@ CONTEST_RUNS, CONTEST_S = 6, 1e-3
 _HOPELESS: Final = 4.0
 #: Between contests there is so many times the time that the loser of the last one took.
 _PATIENCE: Final = 20.0
-#: How much less time a challenger must take.
-_CLEARLY: Final = 0.97
+#: A team is chosen if it takes at most so many times as long as one thread: for a little less time
+#: it would spend another processor.
+_WORTH: Final = 0.85
+#: It is kept as long as it takes at most so many times as long.
+_STILL_WORTH: Final = 0.93
 #: A team is slow when its last runs, a few or a long one, took so many times as long as one thread
 #: would need: somebody else uses the processors, or calls come so rarely that the workers sleep.
-_SLOW, _FEW_RUNS, _MANY_RUNS = 1.3, 3, 8
+_SLOW, _FEW_RUNS, _MANY_RUNS = 1.1, 3, 8
 
 
 class TeamSize:
@@ -133,7 +136,9 @@ class TeamSize:
         """End the contest: the runs that were added up last are the challenger's."""
         self._alone_s = self._unit_s if self._best == 1 else self._least_s
         lost_s = self._spent_s
-        if self._least_s < _CLEARLY * self._unit_s:
+        team_wins = self._least_s < _WORTH * self._unit_s
+        alone_wins = self._unit_s > _STILL_WORTH * self._least_s
+        if team_wins if self._best == 1 else alone_wins:
             lost_s, self._run_s = self._run_s * self._runs, self._spent_s / self._runs
             self._unit_s = self._least_s
             self._best, self._other = self._other, self._best
