@@ -134,7 +134,7 @@ class Digamma(Special):
 @final
 @primitive
 class Polygamma(Unary):
-    """Derivative number ``n`` of ``digamma``, which is number 0. Poles: inf for odd n, else nan.
+    """Derivative number ``n`` of ``digamma``, which is number 0. Poles: inf, or -inf for even n.
 
     Shapes: x: T[d...] -> T[d...].        Cost: size(x) evaluations, growing with n.
     Residuals: x.   Non-differentiable points: the poles 0, -1, -2, ….

@@ -123,7 +123,7 @@ def emit_polygamma(x: Num, order: int) -> Num:
     slope = _cotangent_derivative(cosine / sine, order)
     reflected = value * (-sign) - slope
     value = reflected.where(negative, value)
-    pole = fraction.equals(0.0) & (x <= 0.0)
+    pole = (fraction.equals(0.0) & (x <= 0.0)) | x.equals(-INF)
     return x.constant(sign * INF).where(pole, value)
 
 
