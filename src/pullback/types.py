@@ -52,6 +52,8 @@ SHORT_NAMES: Final[dict[DType, str]] = {
     float64: "f64",
 }
 DTYPES_BY_SHORT_NAME: Final[dict[str, DType]] = {name: d for d, name in SHORT_NAMES.items()}
+#: Short names count bits; as strings for NumPy, which counts bytes, these mean something else.
+_READ_OTHERWISE: Final = {"i8": "int64", "u8": "uint64", "f16": "longdouble"}
 
 SIGNED: Final = frozenset({int8, int16, int32, int64})
 UNSIGNED: Final = frozenset({uint8, uint16, uint32, uint64})
@@ -115,7 +117,8 @@ def as_dtype(dtype: Any) -> DType:
             ``"float32"``, or a short name such as ``"f32"``.
 
     Raises:
-        DTypeError: it names no supported dtype (complex, string, object, …).
+        DTypeError: it names no supported dtype (complex, string, object, …), or two: ``"i8"``,
+            ``"u8"`` and ``"f16"`` are 8 or 16 bits where types are printed, and bytes in NumPy.
     """
     try:
         return _as_dtype(dtype)
@@ -131,7 +134,13 @@ def _as_dtype(dtype: Any) -> DType:
     if dtype is int:
         return DEFAULT_INT
     if isinstance(dtype, str) and dtype in DTYPES_BY_SHORT_NAME:
-        return DTYPES_BY_SHORT_NAME[dtype]
+        short = DTYPES_BY_SHORT_NAME[dtype]
+        if dtype in _READ_OTHERWISE:
+            raise DTypeError(
+                f"dtype {dtype!r} is ambiguous: {short} as types are printed here, "
+                f"{_READ_OTHERWISE[dtype]} in NumPy; write {str(short)!r} or the one you mean"
+            )
+        return short
     try:
         found: DType = np.dtype(dtype)
     except TypeError:

@@ -14,6 +14,8 @@ from strategies_ops import ALL, FLOATING, INTEGER, few, operand, operands, sever
 
 import pullback as pb
 from pullback.errors import DTypeError, ShapeError
+from pullback.program.parser import parse_program
+from pullback.types import SHORT_NAMES
 
 
 @several
@@ -87,6 +89,45 @@ def test_result_type_of_numbers():
     assert pb.result_type(1, 2.0) == np.float32
     with pytest.raises(ValueError, match="at least one"):
         pb.result_type()
+
+
+@pytest.mark.parametrize(
+    ("name", "readings"),
+    [("i8", "int8 .* int64"), ("u8", "uint8 .* uint64"), ("f16", "float16 .*")],
+)
+def test_names_that_mean_another_width_in_numpy_are_refused(name, readings):
+    ones = pb.ones(2)
+    for use in (
+        lambda: pb.zeros(2, dtype=name),
+        lambda: pb.asarray([1], dtype=name),
+        lambda: ones.astype(name),
+        lambda: pb.Variable(1, dtype=name),
+        lambda: pb.jit(lambda x: pb.astype(x, name))(ones),
+    ):
+        with pytest.raises(DTypeError, match=f"'{name}' is ambiguous: {readings} in NumPy; write"):
+            use()
+
+
+def test_every_name_of_a_dtype_has_one_reading():
+    """A string is taken as NumPy takes it, or NumPy does not know it, or it is refused."""
+    for dtype, name in SHORT_NAMES.items():
+        try:
+            numpys = np.dtype(name)
+        except TypeError:
+            assert pb.zeros(1, dtype=name).dtype == dtype
+        else:
+            if numpys == dtype:
+                assert pb.zeros(1, dtype=name).dtype == dtype
+            else:
+                with pytest.raises(DTypeError, match="ambiguous"):
+                    pb.zeros(1, dtype=name)
+
+
+def test_printed_types_are_still_read():
+    text = str(pb.make_program(lambda x: x + x)(pb.ArrayType((3,), pb.int8)))
+
+    assert "i8[3]" in text
+    assert parse_program(text).input_types == (pb.ArrayType((3,), pb.int8),)
 
 
 KINDS = ("bool", "signed integer", "unsigned integer", "integral", "real floating", "numeric")

@@ -147,7 +147,7 @@ def spans(name):
         yield (low, high + 1)
 
 
-@pytest.mark.parametrize("dtype", ["i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "i16", "u16", "i32", "u32", "i64", "u64"])
 def test_randint_of_numbers_equals_that_of_arrays(dtype):
     """Python bounds are worked out in Python, arrays in wrapping arithmetic."""
     for low, high in spans(dtype):
