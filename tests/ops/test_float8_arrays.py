@@ -64,12 +64,6 @@ def test_memory_is_shared_with_numpy(kind: DType) -> None:
     assert np.shares_memory(np.asarray(pb.asarray(data)), data)
 
 
-@pytest.mark.parametrize(("kind", "bits"), [*((k, 8) for k in KINDS), ("bfloat16", 16)], ids=str)
-def test_dlpack_names_another_way(kind: Any, bits: int) -> None:
-    with pytest.raises(BufferError, match=rf"export x.astype\('float32'\), .* 'uint{bits}'"):
-        np.from_dlpack(pb.ones(2, dtype=kind))
-
-
 MOVES: dict[str, Callable[[Any], Any]] = {
     "reshape": lambda x: x.reshape((2, 2)),
     "transpose": lambda x: x.reshape((2, 2)).T,

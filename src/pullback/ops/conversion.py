@@ -15,6 +15,7 @@ from pullback.ops.arguments import check_device
 from pullback.ops.dtypes import astype, strong
 from pullback.primitives import operators
 from pullback.primitives.cast import Convert, convert
+from pullback.program.dlpack import import_memory
 from pullback.program.value import Array, Value
 from pullback.types import DEFAULT_FLOAT, INTEGER, DType, as_dtype, default_dtype
 
@@ -66,7 +67,14 @@ def asarray(
     if not hasattr(obj, "__array__") and hasattr(obj, "__dlpack__"):
         shared = from_dlpack(obj, copy=copy)
         return shared if target is None else astype(shared, target)
-    return Array(_as_numpy(obj, target, copy))
+    try:
+        return Array(_as_numpy(obj, target, copy))
+    except TypeError:
+        if isinstance(obj, np.ndarray) or not hasattr(obj, "__dlpack__"):
+            raise
+        # PyTorch exports bfloat16 by DLPack alone.
+        shared = from_dlpack(obj, copy=copy)
+        return shared if target is None else astype(shared, target)
 
 
 def array(obj: Any, /, dtype: Any = None, *, device: Any = None, copy: bool | None = True) -> Value:
@@ -199,6 +207,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> V
         copy: As for ``asarray``; the memory is shared unless it is True.
 
     Raises:
+        BufferError: the memory is not on the CPU.
         DTypeError: the elements are of a dtype that is not supported.
 
     Example:
@@ -209,5 +218,5 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> V
     check_device(device)
     if isinstance(x, Value):
         return _from_value(x, None, copy)
-    data = np.from_dlpack(x, copy=copy)
+    data = import_memory(x, copy=copy)
     return Array(data.astype(as_dtype(data.dtype), copy=False))

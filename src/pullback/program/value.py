@@ -22,6 +22,7 @@ from pullback.errors import (
     TracerIntegerError,
 )
 from pullback.program.core import Atom
+from pullback.program.dlpack import export_memory
 from pullback.types import (
     FLOAT8,
     ArrayType,
@@ -297,12 +298,10 @@ class Array(Value):
         return view
 
     def __dlpack__(self, **kwargs: Any) -> Any:
+        data = _exportable(self._data, **kwargs)
         if self.dtype in FLOAT8 or self.dtype == bfloat16:
-            raise BufferError(
-                f"NumPy cannot export {self.type} by DLPack; export x.astype('float32'), or the "
-                f"bits: pullback.bitcast(x, 'uint{self.dtype.itemsize * 8}')"
-            )
-        return _exportable(self._data, **kwargs).__dlpack__(**kwargs)
+            return export_memory(data, **kwargs)
+        return data.__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()
