@@ -180,7 +180,7 @@ def test_programs_that_change_something_have_no_direct_call():
 
     assert direct_of(pb.jit(lambda x: variable.assign(x).read() * 1), X) is None
     assert direct_of(pb.jit(lambda x: x + 1, donate_argnums=0), pb.asarray(X)) is None
-    assert direct_of(pb.jit(lambda x: pb.sort(x)), X) is None  # a call of the host
+    assert direct_of(pb.jit(lambda x: pb.linalg.svdvals(x)), X) is None  # a call of the host
 
 
 def test_programs_of_many_arrays_are_called_the_ordinary_way():

@@ -97,17 +97,6 @@ def test_without_a_cache_every_program_is_compiled(compilations):
     assert len(compilations) == 2
 
 
-def test_programs_with_host_calls_are_not_kept(cache, compilations):
-    def twice(v):
-        return v * 2
-
-    for _ in range(2):
-        program = pb.make_program(lambda x: pb.pure_callback(twice, x, x))(X)
-        np.testing.assert_array_equal(compile_program(program)(X)[0], X * 2)
-
-    assert len(compilations) == 2
-
-
 def nested(depth: int) -> Any:
     """A function with this many loops one in the other."""
 

@@ -22,23 +22,29 @@ def rank(value):
     return (1, 0.0) if math.isnan(value) else (0, value)
 
 
-def sorted_rows(axis, keys):
+def sorted_rows(axis, keys, falling=False, count=None):
     def reference(*xs):
         outs = [x.copy() for x in xs]
         lines = [np.moveaxis(x, axis, -1) for x in xs]
         targets = [np.moveaxis(x, axis, -1) for x in outs]
         for at in np.ndindex(lines[0].shape[:-1]):
             rows = [line[at] for line in lines]
-            order = sorted(range(len(rows[0])), key=lambda i: [rank(row[i]) for row in rows[:keys]])
+            order = sorted(
+                range(len(rows[0])),
+                key=lambda i: [rank(row[i]) for row in rows[:keys]],
+                reverse=falling,  # which keeps the order of equal ones
+            )
             for row, target in zip(rows, targets, strict=True):
                 target[at] = row[order]
-        return tuple(outs)
+        return tuple(
+            np.take(x, range(x.shape[axis] if count is None else count), axis) for x in outs
+        )
 
     return reference
 
 
-def case(axis, keys, make, **options):
-    return Case(Sort(axis, keys), make, sorted_rows(axis, keys), **options)
+def case(axis, keys, make, *order, **options):
+    return Case(Sort(axis, keys, *order), make, sorted_rows(axis, keys, *order), **options)
 
 
 def keyed(rng):
@@ -61,6 +67,10 @@ CASES = [
     case(1, 1, apart),
     case(0, 2, lambda rng: tuple(x.T for x in keyed(rng)), label="two-keys"),
     case(1, 2, keyed, label="two-keys-last"),
+    case(1, 2, keyed, True, label="falling"),
+    case(1, 1, apart, True, 2, label="falling-first"),
+    case(0, 1, apart, False, 1, label="first"),
+    case(1, 1, normal((2, 3)), False, 0, label="none"),
     case(1, 1, normal((2, 0)), label="empty"),
     case(1, 1, normal((2, 1)), label="one"),
     *(
@@ -68,15 +78,18 @@ CASES = [
             1,
             1,
             lambda rng, d=d: (np.asarray(SPECIAL, d), np.arange(14).reshape(2, 7)),
+            *order,
             orders=(),
             exact_zeros=True,
             label="special",
         )
         for d in (np.float64, np.float32, np.float16, BF16, E4M3FN, E5M2)
+        for order in ((), (True, 5))
     ),
     case(0, 2, given([NAN, 1, NAN, NAN, 1], [2, NAN, 1, NAN, 0]), orders=(), label="nan-keys"),
     *(
-        case(0, 1, integers(0, 2 if d is np.bool_ else 100, (20,), dtype=d))
+        case(0, 1, integers(0, 2 if d is np.bool_ else 100, (20,), dtype=d), *order)
         for d in (np.bool_, np.int8, np.uint8, np.int16, np.int64, np.uint64)
+        for order in ((), (True,))
     ),
 ]

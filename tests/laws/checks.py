@@ -17,7 +17,7 @@ from python_loops import run_lowered, run_prefix
 from pullback.errors import ParseError
 from pullback.program.builder import Builder
 from pullback.program.parser import parse_program
-from pullback.program.primitive import CONTROL, HOST, PREFIX, SCATTER, Primitive
+from pullback.program.primitive import CONTROL, HOST, PREFIX, SCATTER, SORT, Primitive
 from pullback.program.printer import print_program
 from pullback.program.verify import verify
 from pullback.types import FLOAT8, FLOATING, DType, bfloat16, type_of
@@ -121,7 +121,7 @@ def has_lower(primitive: type[Primitive]) -> bool:
 
 def must_have_lower(primitive: type[Primitive]) -> bool:
     """Whether no trait excuses the primitive from having one."""
-    return not primitive.traits & (CONTROL | HOST | PREFIX | SCATTER)
+    return not primitive.traits & (CONTROL | HOST | PREFIX | SCATTER | SORT)
 
 
 def check_lowered(case: Case) -> None:

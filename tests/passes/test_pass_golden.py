@@ -11,6 +11,7 @@ from tests.program.programs_by_hand import MATRIX, ROW, SCALAR, traced
 
 from pullback.passes.base import Pass, PassLog
 from pullback.passes.canonicalize import canonicalize
+from pullback.passes.compact_scatters import compact_scatters
 from pullback.passes.cse import eliminate_common_subexpressions
 from pullback.passes.dce import eliminate_dead
 from pullback.passes.fold import fold_constants
@@ -20,14 +21,17 @@ from pullback.primitives.control import Call, Cond, Scan, WhileLoop
 from pullback.primitives.custom import Barrier, Checkpoint, StopGradient
 from pullback.primitives.dot import Dot
 from pullback.primitives.reduce import ReduceSum
+from pullback.primitives.scatter import Scatter
 from pullback.primitives.shape import Broadcast, Reshape, Slice, Transpose
 from pullback.primitives.transcendental import Exp, Tanh
 from pullback.program.core import Program
 from pullback.program.printer import print_program
 from pullback.program.value import Array
-from pullback.types import ArrayType, int32
+from pullback.types import ArrayType, float32, int32
 
 INDEX = ArrayType((), int32)
+TABLE = ArrayType((20_000, 64), float32)
+PLACES, UPDATES = ArrayType((100, 1), int32), ArrayType((100, 64), float32)
 
 
 def _calls(x: Any) -> Any:
@@ -90,6 +94,14 @@ def _dead(x: Any, xs: Any, index: Any) -> Any:
     return [results[1], results[2], chosen, counted]
 
 
+def _embedding(table: Any, rate: Any, places: Any, updates: Any, moment: Any) -> Any:
+    zeros = Broadcast(table.shape, (0, 1))(np.float32(0))
+    add = Scatter((0,), 0, "add")
+    descended = table - add(zeros, places, updates) * 0.1
+    looked = table - add(zeros, places, -updates) * rate
+    return [descended, looked, moment * 0.9 + add(zeros, places, updates * updates)]
+
+
 EXAMPLES: dict[str, tuple[Pass, Callable[..., Any], tuple[ArrayType, ...]]] = {
     "inline_calls": (inline_calls, _calls, (ROW,)),
     "canonicalize": (canonicalize, _repeated_numbers, (ROW,)),
@@ -98,6 +110,7 @@ EXAMPLES: dict[str, tuple[Pass, Callable[..., Any], tuple[ArrayType, ...]]] = {
     "reassociate": (reassociate, _rounding, (ROW,)),
     "common_subexpressions": (eliminate_common_subexpressions, _equal, (ROW, ROW)),
     "eliminate_dead": (eliminate_dead, _dead, (SCALAR, ROW, INDEX)),
+    "compact_scatters": (compact_scatters, _embedding, (TABLE, SCALAR, PLACES, UPDATES, TABLE)),
 }
 
 

@@ -28,12 +28,14 @@ from pullback.backend.trips import find_trips
 from pullback.errors import DTypeError, ShapeError
 from pullback.kernels.cost import LONG_S, Cost
 from pullback.passes.pipeline import Numerics
-from pullback.program.core import NDArray, Program
-from pullback.program.printer import program_text
+from pullback.program.core import Equation, NDArray, Program, Var
+from pullback.program.printer import print_program, program_text
 from pullback.records import dataclass
 from pullback.types import DTYPES_BY_SHORT_NAME, SHORT_NAMES, ArrayType, type_of
 
 _STOP_WORDS = 64
+#: A host call takes so long for each element, at least: sorting one by its key, for example.
+_HOST_ELEMENT_S = 5e-8
 #: NumPy's flags of a contiguous and aligned array.
 _PLAIN = 0x001 | 0x100
 MAX_PROFILED = 4096
@@ -41,7 +43,7 @@ MAX_PROFILED = 4096
 FIRST_BUFFER_BYTES = 8 * FIRST_BUFFER
 #: A primitive that Python evaluates, and the types of its operands and results.
 HostCall = tuple[Any, list[ArrayType], list[ArrayType]]
-_HostPrototype = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)
+_HostPrototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,16 @@ class Code:
     shared: dict[int, int]
     constants: list[NDArray]
     cost: Cost
+    host_calls: list[HostCall]
+
+    @property
+    def is_portable(self) -> bool:
+        """Whether another process can use it: a Python function can't be written down."""
+        return not any(
+            callable(value)
+            for primitive, _, _ in self.host_calls
+            for value in primitive.parameters().values()
+        )
 
     def metadata(self, program: Program) -> dict[str, Any]:
         """As JSON; constants that the program holds itself are kept by number."""
@@ -63,6 +75,7 @@ class Code:
             "shared": list(self.shared.items()),
             "constants": [known.get(id(c), _encoded(c)) for c in self.constants],
             "cost": [self.cost.seconds, self.cost.barriers],
+            "host": [_call_text(call) for call in self.host_calls],
         }
 
     @staticmethod
@@ -78,6 +91,7 @@ class Code:
             {int(k): int(v) for k, v in data["shared"]},
             constants,
             Cost(*data["cost"]),
+            [_call_from_text(text) for text in data["host"]],
         )
 
 
@@ -88,6 +102,21 @@ def _encoded(data: NDArray) -> list[Any]:
 def _decoded(item: list[Any]) -> NDArray:
     name, shape, text = item
     return np.frombuffer(base64.b64decode(text), DTYPES_BY_SHORT_NAME[name]).reshape(shape)
+
+
+def _call_text(call: HostCall) -> str:
+    """A host call as the text of a program of one equation."""
+    primitive, inputs, outputs = call
+    taken, made = (tuple(map(Var, types)) for types in (inputs, outputs))
+    return print_program(Program(taken, (Equation(primitive, taken, made, 0),), made))
+
+
+def _call_from_text(text: str) -> HostCall:
+    from pullback.program.parser import parse_program
+
+    program = parse_program(text)
+    (equation,) = program.equations
+    return equation.primitive, list(program.input_types), list(program.output_types)
 
 
 def compile_program(
@@ -119,10 +148,17 @@ def compile_program(
 
     built = build_program(program, shared, target, numerics)
     code = compile_ir(built.text, target=target)
-    kept = Code(built.arena_bytes, built.scratch_bytes, shared, built.constants, built.cost)
-    if not built.host_calls:
+    kept = Code(
+        built.arena_bytes,
+        built.scratch_bytes,
+        shared,
+        built.constants,
+        built.cost,
+        built.host_calls,
+    )
+    if kept.is_portable:
         cache.store(key, code, kept.metadata(program))
-    return Executable(program, kept, load_object(code), name, built.host_calls)
+    return Executable(program, kept, load_object(code), name)
 
 
 def _shared_memory(program: Program, donate: frozenset[int]) -> dict[int, int]:
@@ -149,7 +185,7 @@ class _Frame:
         self.flag = np.zeros(1, np.int32)
         self.words = np.zeros(_STOP_WORDS, np.int32)
         # Each frame has its own: a failure must end this run, not one in another thread.
-        self.host_calls = _HostCalls(host_calls, self.flag)
+        self.host_calls = _HostCalls(host_calls)
         self.callback = _HostPrototype(self.host_calls) if host_calls else None
         callback = ctypes.cast(self.callback or 0, ctypes.c_void_p)
         self.host = np.array([callback.value or 0], np.uint64)
@@ -159,6 +195,8 @@ class _Frame:
         self.table[:FIRST_BUFFER] = array("Q", map(id, arrays))
         # The host slot gives the callback itself: what is read is the array's element.
         self.table[HOST] = self.host.ctypes.data - DATA_OFFSET
+        #: What the table names, while the run may go on after the call that began it.
+        self.arrays: object = None
         self.address = self.table.buffer_info()[0]
         self.flag_address = self.flag.ctypes.data
 
@@ -179,7 +217,6 @@ class Executable:
         code: Code,
         loaded: Loaded,
         name: str,
-        host_calls: Sequence[HostCall] = (),
     ) -> None:
         self.name = name
         self.input_types = program.input_types
@@ -196,8 +233,9 @@ class Executable:
         self._pack = struct.Struct(f"{self._inputs + len(self._outputs)}Q").pack_into
         self._constants = [np.ascontiguousarray(c) for c in code.constants]
         self._donated = frozenset(code.shared.values())
-        self._host_calls = tuple(host_calls)
-        self._is_long = code.cost.seconds > LONG_S
+        self._host_calls = tuple(code.host_calls)
+        elements = sum(t.size for _, taken, made in self._host_calls for t in (*taken, *made))
+        self._is_long = code.cost.seconds + _HOST_ELEMENT_S * elements > LONG_S
         self._trips = find_trips(program)
         #: What runs need, by the most threads that they may have.
         self.crews: dict[int, Crew] = {}
@@ -212,7 +250,7 @@ class Executable:
 
         Raises:
             KeyboardInterrupt: Ctrl-C during a long run; donated arrays then hold what the last
-                finished iteration of a loop left in them.
+                finished iteration of a loop left in them, or what they held before the call.
         """
         if len(arrays) != self._inputs:
             raise TypeError(f"{self.name} takes {self._inputs} arrays, got {len(arrays)}")
@@ -230,6 +268,8 @@ class Executable:
             for source, shape, dtype in self._outputs
         ]
         self._pack(frame.table, FIRST_BUFFER_BYTES, *map(id, arrays), *map(id, results))
+        if self._is_long:
+            frame.arrays = (arrays, results)
         count = crew.fixed or crew.team.next()
         if crew.team.listens:
             # Counted before the run, which may write the counter's input.
@@ -272,7 +312,10 @@ class Executable:
         if self._is_long:
             frame.flag[0] = 0
             frame.words[:] = 0
-            threads.run_interruptible(self.address, frame.address, count, frame.flag_address)
+            # Memory that is updated in place must be whole when an interrupted call is over.
+            kept = None if self._donated else (self, frame)
+            threads.run_interruptible(self.address, frame.address, count, frame.flag_address, kept)
+            frame.arrays = None
         else:
             threads.run(self.address, frame.address, count)
         if self._host_calls:
@@ -330,19 +373,19 @@ class Crew:
 class _HostCalls:
     """The host's side of one run: runs ``evaluate`` rules on the program's memory."""
 
-    def __init__(self, calls: Sequence[HostCall], flag: NDArray) -> None:
+    def __init__(self, calls: Sequence[HostCall]) -> None:
         self._calls = calls
-        self._flag = flag
         self._failure: BaseException | None = None
 
-    def __call__(self, number: int, pointers: int) -> None:
-        """Run host call ``number`` on the arrays at the table ``pointers``."""
+    def __call__(self, number: int, pointers: int) -> int:
+        """Run host call ``number`` on the arrays at the table ``pointers``; 1 if that failed."""
         try:
             self._evaluate(number, pointers)
         except BaseException as error:
-            # An exception can't cross native code: the flag makes all threads leave.
+            # An exception can't cross native code: the result makes all threads leave.
             self._failure = error
-            self._flag[0] = 1
+            return 1
+        return 0
 
     def _evaluate(self, number: int, pointers: int) -> None:
         primitive, inputs, outputs = self._calls[number]

@@ -160,14 +160,17 @@ def scatter(t: Translator, primitive: Scatter, eqn: Equation, xs: Operands) -> N
 
 @translates(Sort)
 def sort(t: Translator, primitive: Sort, eqn: Equation, xs: Operands) -> list[Name]:
-    """``TopK`` of all elements, by each key in turn, the last first: it keeps the order of ties."""
+    """``TopK``, by each key in turn, the last first: it keeps the order of ties."""
     g, axis = t.graph, primitive.axis
     names = [t.full(x) for x in xs]
-    count = g.integers([xs[0].type.shape[axis]])
+    count = eqn.outputs[0].type.shape[axis]
     for k in reversed(range(primitive.keys)):
         dtype = xs[k].dtype
         wide = WIDE.get(dtype, dtype)
         key = g.cast(names[k], dtype, wide)
-        _, order = g.ops("TopK", [key, count], 2, axis=axis, largest=0, sorted=1)
+        # The last of the sorts may drop what is not wanted.
+        kept = g.integers([xs[0].type.shape[axis] if k else count])
+        largest = int(primitive.falling)
+        _, order = g.ops("TopK", [key, kept], 2, axis=axis, largest=largest, sorted=1)
         names = [g.op("GatherElements", name, order, axis=axis) for name in names]
     return names

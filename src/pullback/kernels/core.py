@@ -204,7 +204,10 @@ class ScatterKernel:
     """For every index vector in order, and every element of its window, update the target.
 
     ``valid`` says whether the index vector lies inside; ``store`` combines the old element with
-    ``update``.
+    ``update``. Tasks take ranges of the counters ``divided``: batch axes of the indices, or axes of
+    the window. Either way one task makes all updates of an element, in order. It writes the
+    element's first value before, if there is a ``fill``, which has the counters ``places`` of
+    batch and addressed axes.
     """
 
     name: str
@@ -214,6 +217,63 @@ class ScatterKernel:
     update: Node
     store: Store
     provenance: Provenance
+    places: tuple[LoopVar, ...] = ()
+    fill: Store | None = None
+    divided: tuple[LoopVar, ...] = ()
+    rows_per_task: int = 1
+
+    @property
+    def stores(self) -> list[Store]:
+        """The fill and the update."""
+        return [self.store] if self.fill is None else [self.fill, self.store]
+
+    @property
+    def row_count(self) -> int:
+        """Number of values of the divided counters."""
+        return math.prod(v.extent for v in self.divided)
+
+    @property
+    def tasks(self) -> int:
+        """Number of independent pieces; fixed by the shapes alone."""
+        return -(-self.row_count // self.rows_per_task)
+
+
+@dataclass(eq=False, slots=True)
+class SortKernel:
+    """Rows of several arrays, each put into the stable order in which its keys rise, or fall.
+
+    ``keys``, the first of which counts most, and the stores' values are elements at (rows,
+    ``source``); the stores' offsets are at (rows, ``place``), whose extent says how many of the
+    first are stored. With ``parts`` all threads sort one row after the other together, cut into so
+    many parts at most; otherwise rows are tasks.
+    """
+
+    name: str
+    rows: tuple[LoopVar, ...]
+    source: LoopVar
+    place: LoopVar
+    keys: tuple[Node, ...]
+    stores: list[Store]
+    provenance: Provenance
+    falling: bool = False
+    parts: int = 0
+    workspace: tuple[Buffer, ...] = ()  # of the parts: records twice, and counts
+    rows_per_task: int = 1
+
+    @property
+    def length(self) -> int:
+        """Elements of a row."""
+        return self.source.extent
+
+    @property
+    def row_count(self) -> int:
+        """Number of rows."""
+        return math.prod(v.extent for v in self.rows)
+
+    @property
+    def tasks(self) -> int:
+        """Number of pieces that threads may share; fixed by the shapes alone."""
+        return self.parts or -(-self.row_count // self.rows_per_task)
 
 
 @dataclass(eq=False, slots=True)
@@ -251,7 +311,7 @@ class WhileStep:
     body: Block
 
 
-Kernel = LoopKernel | ContractionKernel | PrefixKernel | ScatterKernel
+Kernel = LoopKernel | ContractionKernel | PrefixKernel | ScatterKernel | SortKernel
 Step = Kernel | HostStep | LoopStep | BranchStep | WhileStep
 
 

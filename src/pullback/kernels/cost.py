@@ -17,10 +17,13 @@ from pullback.kernels.core import (
     Node,
     PrefixKernel,
     ScatterKernel,
+    SortKernel,
     Step,
     WhileStep,
 )
 from pullback.kernels.expression import topological
+from pullback.kernels.index import LoopVar
+from pullback.kernels.sort_plan import sort_meetings, sort_seconds
 from pullback.kernels.stages import CHEAP_OPS, stage_roots
 from pullback.program.loops import SCALAR_OPS
 from pullback.records import dataclass
@@ -37,6 +40,7 @@ _FLOP_S = 1 / 100e9
 _CHEAP_S = 0.08e-9
 _COSTLY_S = 1e-9
 _STEP_S = 20e-9
+_UPDATE_S = 1.5e-9
 _HOST_S = 20e-6
 _UNKNOWN_TRIPS = 100
 
@@ -80,6 +84,8 @@ def _step_cost(step: Step) -> Cost:
         return Cost(max(b.seconds for b in branches), max(b.barriers for b in branches))
     if isinstance(step, HostStep):
         return Cost(_HOST_S, 1)
+    if isinstance(step, SortKernel):
+        return Cost(sort_seconds(step) * step.row_count + _STEP_S, 1 + sort_meetings(step))
     return Cost(_kernel_seconds(step) + _STEP_S, 1)
 
 
@@ -101,8 +107,15 @@ def _kernel_seconds(
     if isinstance(step, PrefixKernel):
         size = step.axis_var.extent * math.prod(v.extent for v in step.rows)
         return size * nodes_seconds([step.combined]) * 4
-    size = math.prod(v.extent for v in (*step.indices, *step.window))
-    return size * nodes_seconds([step.store.value]) * 4
+    return scatter_seconds(step.indices, step.window, step.store.value)
+
+
+def scatter_seconds(
+    indices: tuple[LoopVar, ...], window: tuple[LoopVar, ...], value: Node
+) -> float:
+    """Seconds of a scatter on one core, where the target is near."""
+    elements = math.prod(v.extent for v in window)
+    return math.prod(v.extent for v in indices) * (_UPDATE_S + elements * nodes_seconds([value]))
 
 
 def nodes_seconds(roots: list[Node]) -> float:

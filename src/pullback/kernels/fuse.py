@@ -38,7 +38,7 @@ INLINE_READS = 32
 #: A reduction that is not fixed for a row may be computed this often for each of its results.
 MOST_REPEATS = 4
 
-HEAVY = Trait.CONTRACTION | Trait.PREFIX | Trait.SCATTER | Trait.HOST | Trait.CONTROL
+HEAVY = Trait.CONTRACTION | Trait.PREFIX | Trait.SCATTER | Trait.SORT | Trait.HOST | Trait.CONTROL
 
 
 def is_heavy(eqn: Equation) -> bool:

@@ -18,7 +18,6 @@ from pullback.kernels.core import (
     Node,
     PrefixKernel,
     Provenance,
-    ScatterKernel,
     Stage,
     Storage,
     Store,
@@ -143,9 +142,10 @@ class GroupLowering:
         if not roots:
             return None
         rows_shape = self.group.rows
-        flat = self._flat_kernel(roots, rows_shape)
-        if flat is not None:
-            return flat
+        if all(v.type.shape == rows_shape for v in roots):
+            flat = self._flat_kernel(rows_shape, lambda at: [self._store(v, at) for v in roots])
+            if flat is not None:
+                return flat
         rows = self.b.fresh_vars(rows_shape, frozenset())
         stores: list[tuple[tuple[LoopVar, ...], Store]] = []
         for v in roots:
@@ -158,13 +158,14 @@ class GroupLowering:
         offset = linear_index(index, v.type.shape) + target.offset
         return Store(target.buffer, offset, self.read(v, index))
 
-    def _flat_kernel(self, roots: list[Var], shape: tuple[int, ...]) -> LoopKernel | None:
+    def _flat_kernel(
+        self, shape: tuple[int, ...], make_stores: Callable[[tuple[Affine, ...]], list[Store]]
+    ) -> LoopKernel | None:
         """One loop over all elements, when every access stays affine in the flat position."""
-        if len(shape) < 2 or any(v.type.shape != shape for v in roots):
+        if len(shape) < 2:
             return None
         position = self.b.var(math.prod(shape), 0)
-        index = split_index(as_index(position), shape)
-        stores = [self._store(v, index) for v in roots]
+        stores = make_stores(split_index(as_index(position), shape))
         for node in topological([s.value for s in stores]):
             if node.op in ("reduce", "argreduce"):
                 return None
@@ -280,7 +281,7 @@ class GroupLowering:
             self.before.append(copy)
         return self.b.load(buffer, offset)
 
-    # --- prefix and scatter ----------------------------------------------------------------------
+    # --- prefix ----------------------------------------------------------------------
     def prefix(self, eqn: Equation) -> list[Kernel]:
         """The kernel of a running reduction along an axis."""
         primitive: Any = eqn.primitive
@@ -316,61 +317,21 @@ class GroupLowering:
             )
         ]
 
-    def scatter(self, eqn: Equation) -> list[Kernel]:
-        """The kernel that applies the updates; the target already holds the operand's copy."""
-        primitive: Any = eqn.primitive
-        x, indices, updates = eqn.inputs
-        if not updates.type.size:
-            return []
-        lead = self.b.fresh_vars(indices.type.shape[:-1], frozenset())
-        rest = updates.type.shape[len(lead) :]
-        window = self.b.fresh_vars(rest, frozenset(lead))
-        at = tuple(as_index(v) for v in lead)
-        valid = self.b.constant(True, _bool())
-        position: dict[int, Affine] = {k: at[k] for k in range(primitive.batch)}
-        for n, axis in enumerate(primitive.axes):
-            raw = self.read(indices, (*at, as_index(n)))
-            extent = x.type.shape[axis]
-            low = self.b.constant(0, raw.dtype)
-            high = self.b.constant(extent, raw.dtype)
-            inside = self.b.op(
-                "and",
-                self.b.op("ge", raw, low),
-                self.b.op("lt", raw, high)
-                if _fits(extent, raw.dtype)
-                else self.b.constant(True, _bool()),
-            )
-            valid = self.b.op("and", valid, inside)
-            position[axis] = self.b.to_index(raw, 0, extent - 1)
-        free = iter(window)
-        index = [position[k] if k in position else as_index(next(free)) for k in range(x.type.ndim)]
-        target = self.storage[eqn.output]
-        offset = linear_index(index, x.type.shape) + target.offset
-        update = self.read(updates, (*at, *map(as_index, window)))
-        old = self.b.load(target.buffer, offset)
-        opcode = {"add": "add", "mul": "mul", "min": "min", "max": "max"}.get(primitive.kind)
-        value = update if opcode is None else self.b.op(opcode, old, update)
-        return [
-            ScatterKernel(
-                self.name(),
-                lead,
-                window,
-                valid,
-                update,
-                Store(target.buffer, offset, value),
-                self.provenance(),
-            )
-        ]
-
     def evaluate_into(self, atom: Atom, target: Storage) -> list[Kernel]:
         """A kernel that writes any atom's elements to ``target``."""
         if not atom.type.size:
             return []
-        vars = self.b.fresh_vars(atom.type.shape, frozenset())
-        index = tuple(map(as_index, vars))
-        offset = linear_index(index, atom.type.shape) + target.offset
-        store = Store(target.buffer, offset, self.read(atom, index))
-        return [self._row_kernel(vars, [((), store)])]
+        shape = atom.type.shape
+
+        def store(index: tuple[Affine, ...]) -> Store:
+            offset = linear_index(index, shape) + target.offset
+            return Store(target.buffer, offset, self.read(atom, index))
+
+        flat = self._flat_kernel(shape, lambda index: [store(index)])
+        if flat is not None:
+            return [flat]
+        vars = self.b.fresh_vars(shape, frozenset())
+        return [self._row_kernel(vars, [((), store(tuple(map(as_index, vars))))])]
 
 
 def _place(ndim: int, *parts: tuple[tuple[int, ...], tuple[Affine, ...]]) -> tuple[Affine, ...]:
@@ -391,15 +352,3 @@ def _rows_per_task(kernel: LoopKernel) -> int:
     if len(kernel.rows) == 1:
         return max(1, round(TASK_S / max(seconds, 1e-10) / LANES)) * LANES
     return max(1, round(TASK_S / max(seconds * kernel.rows[-1].extent, 1e-10)))
-
-
-def _bool() -> Any:
-    from pullback.types import bool_
-
-    return bool_
-
-
-def _fits(value: int, dtype: Any) -> bool:
-    import numpy as np
-
-    return bool(value <= np.iinfo(dtype).max)

@@ -18,6 +18,7 @@ from pullback.kernels.core import (
     LoopStep,
     PrefixKernel,
     ScatterKernel,
+    SortKernel,
     Space,
     Step,
     Store,
@@ -57,12 +58,18 @@ def access_of(step: Step) -> Access:
         stores = [Store(step.store_buffer, step.store_offset, step.stored)]
         roots = [step.stored, step.combined, step.initial]
     elif isinstance(step, ScatterKernel):
-        stores, roots = [step.store], [step.store.value, step.valid]
+        stores, roots = step.stores, [*(s.value for s in step.stores), step.valid]
+    elif isinstance(step, SortKernel):
+        stores, roots = step.stores, [*step.keys, *(s.value for s in step.stores)]
     else:
         raise TypeError(f"{type(step).__name__} is control flow")
     roots += [n for s in stores for n in dynamic_nodes(s.offset)]
     reads = (n.payload[0] for n in topological(roots) if n.op == "load")
-    return Access(_once(reads), _once(s.buffer for s in stores))
+    if isinstance(step, ScatterKernel) and step.fill is not None:
+        # What it updates it has written itself.
+        reads = (b for b in reads if b is not step.store.buffer)
+    workspace = step.workspace if isinstance(step, SortKernel) else ()
+    return Access(_once(reads), _once((*(s.buffer for s in stores), *workspace)))
 
 
 def _once(buffers: Iterable[Buffer]) -> tuple[Buffer, ...]:

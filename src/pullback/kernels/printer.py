@@ -10,11 +10,12 @@ from pullback.kernels.core import (
     Buffer,
     ContractionKernel,
     HostStep,
+    Kernel,
     LoopKernel,
     LoopStep,
     Node,
     PrefixKernel,
-    ScatterKernel,
+    SortKernel,
     Stage,
     Step,
     Storage,
@@ -65,9 +66,7 @@ def _step(step: Step, indent: str) -> Iterator[str]:
         yield from _kernel(step, indent, inner)
 
 
-def _kernel(
-    step: LoopKernel | ContractionKernel | PrefixKernel | ScatterKernel, indent: str, inner: str
-) -> Iterator[str]:
+def _kernel(step: Kernel, indent: str, inner: str) -> Iterator[str]:
     text = _Nodes()
     if isinstance(step, LoopKernel):
         lanes = ", lanes along rows" if step.vector_rows else ""
@@ -81,8 +80,17 @@ def _kernel(
     elif isinstance(step, PrefixKernel):
         yield f"{indent}running {step.name} along {_vars((step.axis_var,))}: {text(step.combined)}"
         yield f"{inner}{step.store_buffer}[{step.store_offset}] = {text(step.stored)}"
+    elif isinstance(step, SortKernel):
+        keys = ", ".join(map(text, step.keys))
+        order = "falling" if step.falling else "rising"
+        yield f"{indent}sort {step.name} rows {_vars(step.rows)} by {order} ({keys}):"
+        yield f"{inner}for {_vars((step.place,))}, {step.source.name} where it comes from:"
+        yield from _stores(step.stores, text, inner + "  ")
     else:
         yield f"{indent}scatter {step.name} for {_vars(step.indices)} if {text(step.valid)}:"
+        if step.fill is not None:
+            yield f"{inner}at first, for {_vars((*step.places, *step.window))}:"
+            yield from _stores([step.fill], text, inner + "  ")
         yield from _stores([step.store], text, inner)
 
 

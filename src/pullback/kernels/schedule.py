@@ -23,6 +23,7 @@ from pullback.kernels.core import (
     Node,
     PrefixKernel,
     ScatterKernel,
+    SortKernel,
     Space,
     Stage,
     Step,
@@ -40,11 +41,16 @@ from pullback.kernels.expression import (
 from pullback.kernels.fuse import Fusion, Group, fuse, is_inline, stored_views
 from pullback.kernels.index import Affine, LoopVar, as_index, linear_index
 from pullback.kernels.lower import GroupLowering
+from pullback.kernels.scatter import lower_scatter
+from pullback.kernels.sort import lower_sort
 from pullback.kernels.stages import stage_roots
 from pullback.program.core import Atom, Equation, Literal, NDArray, Program, Var
 from pullback.program.primitive import Primitive, Trait
 from pullback.records import dataclass
 from pullback.types import ArrayType, DType, bool_
+
+#: So many index components of a scatter are stored before it, where they are computed.
+STORED_INDICES = 128
 
 
 @dataclass(eq=False)
@@ -148,7 +154,7 @@ class _BlockScheduler:
             if eqn.primitive.traits & (Trait.CONTROL | Trait.HOST):
                 forced.update(self._needs_memory(a) for a in eqn.inputs)
             if eqn.primitive.has(Trait.SCATTER):
-                forced.add(self._needs_memory(eqn.inputs[0]))
+                forced.update(self._needed_by_scatter(eqn))
         self.fusion = fuse(self.program, [v for v in forced if v is not None])
         self.order = _Order(self.fusion)
         self._assign_targets()
@@ -199,15 +205,41 @@ class _BlockScheduler:
         shift = linear_index(index, var.type.shape) - linear_index(own, atom.type.shape)
         return None if shift.terms else (var, shift.constant)
 
+    def _needed_by_scatter(self, eqn: Equation) -> Iterator[Var | None]:
+        """What must be stored for a scatter: its operand, and indices that are computed.
+
+        An operand that only moves elements, such as zeros, is written to the result at once. Of
+        indices every task reads all, one by one: vectors compute them before.
+        """
+        x, indices, updates = eqn.inputs
+        base = self._contiguous_base(x) if isinstance(x, Var) else None
+        if base is not None and base[0] in self.producer:
+            yield base[0]
+        if indices.type.size >= STORED_INDICES and updates.type.size:
+            yield self._needs_memory(indices)
+
+    def _is_filled(self, eqn: Equation) -> bool:
+        """Whether a scatter must write its operand to the result, where it is not yet."""
+        source = self._stored(eqn.inputs[0])
+        return source is None or not _same(source, self.storage[eqn.output])
+
     def _memory_of(self, atom: Atom) -> Storage:
-        """The contiguous memory that holds ``atom``; literals are written to a temporary first."""
-        if isinstance(atom, Var):
-            if atom in self.storage:
-                return self.storage[atom]
-            base = self._contiguous_base(atom)
-            if base is not None and base[0] in self.storage:
-                stored = self.storage[base[0]]
-                return Storage(stored.buffer, stored.offset + base[1])
+        """The contiguous memory that holds ``atom``; what has none is written to a temporary."""
+        return self._stored(atom) or self._written(atom)
+
+    def _stored(self, atom: Atom) -> Storage | None:
+        """The contiguous memory that holds ``atom``, if it lies in any."""
+        if not isinstance(atom, Var):
+            return None
+        if atom in self.storage:
+            return self.storage[atom]
+        base = self._contiguous_base(atom)
+        if base is None or base[0] not in self.storage:
+            return None
+        stored = self.storage[base[0]]
+        return Storage(stored.buffer, stored.offset + base[1])
+
+    def _written(self, atom: Atom) -> Storage:
         target = Storage(self.outer.temporary(atom.type.dtype, atom.type.size))
         self.block.steps.extend(self._copy(atom, target))
         return target
@@ -244,7 +276,7 @@ class _BlockScheduler:
         """Whether the group may write ``atom`` over ``old``; adds the order this needs."""
         if group.heavy is not None and not group.is_contraction:
             eqn = group.heavy
-            place = _carried_operand(eqn, atom)
+            place = _carried_operand(eqn, atom, old)
             if place is None or eqn.inputs[place] not in old:
                 return False
             if sum(a in old for a in self._behind_all(eqn)) > 1:
@@ -267,6 +299,9 @@ class _BlockScheduler:
             else:
                 result.append(var)
         return result
+
+    def _atoms_read(self) -> set[Atom]:
+        return {*self.program.outputs, *(a for e in self.program.equations for a in e.inputs)}
 
     def _reads(self, group: Group) -> set[Var]:
         return self.fusion.reads.get(group, set())
@@ -304,10 +339,12 @@ class _BlockScheduler:
             self.block.steps.extend(self._lowering(group).prefix(eqn))
         elif eqn.primitive.has(Trait.SCATTER):
             kernels = self._kernels(group)
-            source, target = self._memory_of(eqn.inputs[0]), self.storage[eqn.output]
-            if not _same(source, target):
-                self.block.steps.extend(self._copy(eqn.inputs[0], target))
+            fills = any(isinstance(k, ScatterKernel) and k.fill for k in kernels)
+            if self._is_filled(eqn) and not fills:
+                self.block.steps.extend(self._copy(eqn.inputs[0], self.storage[eqn.output]))
             self.block.steps.extend(kernels)
+        elif eqn.primitive.has(Trait.SORT):
+            self.block.steps.extend(lower_sort(self._lowering(group), eqn, self._atoms_read()))
         elif eqn.primitive.has(Trait.HOST):
             self._host(eqn)
         else:
@@ -332,7 +369,7 @@ class _BlockScheduler:
     def _lowered(self, group: Group) -> list[Kernel]:
         lowering = self._lowering(group)
         if group.heavy is not None and group.heavy.primitive.has(Trait.SCATTER):
-            return lowering.scatter(group.heavy)
+            return lower_scatter(lowering, group.heavy, filled=self._is_filled(group.heavy))
         return lowering.lower()
 
     def _host(self, eqn: Equation) -> None:
@@ -421,8 +458,8 @@ def _same(x: Storage, y: Storage) -> bool:
     )
 
 
-def _carried_operand(eqn: Equation, out: Var) -> int | None:
-    """Position of the operand that ``out`` is the new value of."""
+def _carried_operand(eqn: Equation, out: Var, old: set[Var]) -> int | None:
+    """Position of the operand that ``out`` is the new value of; of branches any of ``old``."""
     primitive: Any = eqn.primitive
     if primitive.has(Trait.SCATTER):
         return 0
@@ -432,6 +469,8 @@ def _carried_operand(eqn: Equation, out: Var) -> int | None:
         return primitive.constants + position if position < primitive.carry else None
     if "condition" in parameters:
         return int(primitive.constants) + position
+    if "branches" in parameters:
+        return next((i for i, a in enumerate(eqn.inputs) if a in old), None)
     return None
 
 
@@ -447,7 +486,7 @@ def _writes_safely(kernel: Step, root: Buffer) -> bool:
         # Of the target itself; the same place may come again, so no other read is safe.
         roots = [kernel.update, kernel.valid, *dynamic_nodes(kernel.store.offset)]
         return not any(_loads(n, root) for n in topological(roots))
-    return not isinstance(kernel, PrefixKernel)
+    return not isinstance(kernel, (PrefixKernel, SortKernel))
 
 
 def _loads(node: Node, root: Buffer) -> bool:

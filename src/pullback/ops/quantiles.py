@@ -44,7 +44,7 @@ def quantile(x: ArrayLike, q: ArrayLike, /, axis: Axis = None, *, keepdims: bool
         ShapeError: ``axis`` is out of range, there is no element, or ``q`` has several axes.
 
     Differentiation: to the two elements around the place, by their weights.
-    Cost: a sort, on the host.
+    Cost: a sort.
 
     Example:
         >>> pb.quantile(pb.asarray([1.0, 2.0, 3.0, 4.0]), 0.5)
@@ -117,7 +117,7 @@ def median(x: ArrayLike, /, axis: Axis = None, *, keepdims: bool = False) -> Val
         ShapeError: ``axis`` is out of range, or there is no element.
 
     Differentiation: to the middle elements.
-    Cost: a sort, on the host.
+    Cost: a sort.
 
     Example:
         >>> pb.median(pb.asarray([1.0, 5.0, 2.0]))

@@ -70,7 +70,7 @@ def unique_all(
     Raises:
         TracerArrayError: ``x`` is traced and ``size`` is not given.
 
-    Cost: a sort on the host.
+    Cost: a sort.
 
     Example:
         >>> pb.unique_all(pb.asarray([2, 1, 2])).counts

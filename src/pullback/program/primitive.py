@@ -37,6 +37,7 @@ class Trait(enum.Flag):
     PREFIX = enum.auto()  # running value along an axis
     SCATTER = enum.auto()  # writes its first operand's copy at data-dependent places
     CONTROL = enum.auto()  # holds programs
+    SORT = enum.auto()  # puts the rows of its operands into the order of the first of them
     HOST = enum.auto()  # runs its `evaluate` on the host, also in compiled programs
     CHEAP = enum.auto()  # costs about as much as a load: fusing may compute it twice
     IDENTITY = enum.auto()  # evaluates to its operand: exists for what a transformation reads
@@ -54,8 +55,9 @@ REDUCTION, LAYOUT, CONTRACTION, PREFIX = (
     Trait.CONTRACTION,
     Trait.PREFIX,
 )
-SCATTER, CONTROL, HOST, CHEAP, IDENTITY = (
+SCATTER, SORT, CONTROL, HOST, CHEAP, IDENTITY = (
     Trait.SCATTER,
+    Trait.SORT,
     Trait.CONTROL,
     Trait.HOST,
     Trait.CHEAP,

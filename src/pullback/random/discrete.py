@@ -212,7 +212,7 @@ def permutation(key: ArrayLike, x: ArrayLike, axis: int = 0, independent: bool =
         DTypeError, ShapeError: ``key`` is not a key, or ``x`` or ``axis`` do not fit.
 
     Differentiation: with respect to an array ``x``.
-    Cost: one or two sorts by random numbers, on the host.
+    Cost: one or two sorts by random numbers.
     Source: ``jax.random.permutation``: as many sorts as make equal numbers improbable.
     """
     if isinstance(x, (int, np.integer)):

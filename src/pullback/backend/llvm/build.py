@@ -7,6 +7,7 @@ from pullback.backend.llvm.target import Target
 from pullback.kernels.cost import Cost, block_cost
 from pullback.kernels.memory import plan_memory
 from pullback.kernels.schedule import Lowered, lower_program
+from pullback.passes.compact_scatters import compact_scatters
 from pullback.passes.pipeline import Numerics, run_pipeline
 from pullback.passes.split_reductions import split_reductions
 from pullback.program.core import NDArray, Program
@@ -33,7 +34,7 @@ def build_program(
 ) -> Built:
     """Write the LLVM text of ``program``; see ``compile_program``."""
     optimized, log = run_pipeline(program, numerics=numerics)
-    optimized = split_reductions(optimized, log)
+    optimized = split_reductions(compact_scatters(optimized, log), log)
     lowered = lower_program(optimized, shared)
     arena_bytes = plan_memory(lowered)
     writer = ProgramWriter(lowered, target)

@@ -1,4 +1,4 @@
-"""Writes loop, prefix and scatter kernels as functions ``(ptr buffers..., begin, end, scratch)``.
+"""Writes loop and prefix kernels as functions ``(ptr buffers..., begin, end, scratch)``.
 
 ``begin`` and ``end`` number tasks; any split of the tasks gives bitwise the same result.
 """
@@ -79,7 +79,7 @@ def _all_roots(stages: list[Stage]) -> list[Node]:
     return [n for stage in stages for n in stage_roots(stage)]
 
 
-def task_range(w: Writer, kernel: LoopKernel, begin: V, end: V) -> tuple[V, V]:
+def task_range(w: Writer, kernel: LoopKernel | ScatterKernel, begin: V, end: V) -> tuple[V, V]:
     """Rows of the tasks ``begin..end``."""
     f = w.f
     size = V("i64", str(kernel.rows_per_task))
@@ -103,7 +103,7 @@ def _write_rows_in_lanes(w: Writer, kernel: LoopKernel, begin: V, end: V) -> Non
     roots = [s.value for s in stores]
     first, last = task_range(w, kernel, begin, end)
     *outer, var = kernel.rows
-    wide = WIDE_LANES if _is_light(roots) else LANES
+    wide = WIDE_LANES if is_light(roots, var) else LANES
 
     def body(lanes: int) -> None:
         w.hoist(roots)
@@ -120,11 +120,22 @@ def _write_rows_in_lanes(w: Writer, kernel: LoopKernel, begin: V, end: V) -> Non
         w.vector_loop(var, 0, var.extent, body, wide=wide, roots=roots)
 
 
-def _is_light(roots: list[Node]) -> bool:
+def is_light(roots: list[Node], var: LoopVar) -> bool:
+    """Whether what these compute in lanes along ``var`` fits the registers ``WIDE_LANES`` wide."""
     nodes = topological(roots)
     heavy = any(n.op in SCALAR_OPS and n.op not in CHEAP_OPS for n in nodes)
     gathers = any(n.op == "argreduce" for n in nodes)
-    return not heavy and not gathers and len(nodes) <= WIDE_OPERATIONS
+    if not heavy and not gathers and len(nodes) <= WIDE_OPERATIONS:
+        return True
+    in_lanes = [n for n in nodes if var in n.free]
+    return len(in_lanes) <= WIDE_OPERATIONS and all(_is_simple(n, var) for n in in_lanes)
+
+
+def _is_simple(node: Node, var: LoopVar) -> bool:
+    """Whether the node is an instruction or a sum, and lanes along ``var`` are neighbours."""
+    if node.op == "load":
+        return bool(node.payload[1].coefficient(var) == 1)
+    return node.op in CHEAP_OPS or node.op in ("select", "div", "sqrt", "reduce")
 
 
 def _write_rows(
@@ -188,7 +199,7 @@ def write_stage(w: Writer, stage: Stage) -> None:
             accumulator.update(1)
     else:
         *outer, var = stage.vars
-        light = _is_light(roots) and var.extent >= WIDE_LANES
+        light = is_light(roots, var) and var.extent >= WIDE_LANES
         wide = WIDE_LANES if light else LANES
         for accumulator in accumulators:
             accumulator.widen(wide)
@@ -420,31 +431,3 @@ def _write_running(w: Writer, kernel: PrefixKernel, lanes: int) -> None:
         new = f.splat(w.value(kernel.combined), lanes)
         f.store(new, slot, align=64)
         w.store(kernel.store_buffer, kernel.store_offset, w.value(kernel.stored))
-
-
-def write_scatter_kernel(module: Module, name: str, kernel: ScatterKernel) -> list[Buffer]:
-    """Write the function that applies updates in row-major order of their indices; one task."""
-    buffers = list(access_of(kernel).buffers)
-    w = start_function(module, name, buffers)
-    begin, end = w.f.args[-3], w.f.args[-2]
-    indices = tuple(v for v in kernel.indices if v.extent > 1)
-    window = tuple(v for v in kernel.window if v.extent > 1)
-
-    def element(lanes: int) -> None:
-        w.store(kernel.store.buffer, kernel.store.offset, w.value(kernel.store.value))
-
-    with (
-        w.f.when(w.f.compare("slt", begin, end)),
-        w.loops(indices, [kernel.valid]),
-        w.f.when(w.value(kernel.valid)),
-        w.scope(),
-    ):
-        if not window:
-            element(1)
-        else:
-            *outer, last = window
-            with w.loops(tuple(outer), []):
-                w.vector_loop(last, 0, last.extent, element)
-    w.f.ret()
-    w.f.finish()
-    return buffers

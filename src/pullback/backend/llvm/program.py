@@ -23,13 +23,15 @@ from pullback.backend.llvm.emit import Function, Module, V
 from pullback.backend.llvm.errands import errand_bytes, write_no_errand
 from pullback.backend.llvm.foresee import write_foresight
 from pullback.backend.llvm.gemm import contraction_tasks, prefetch_slots
+from pullback.backend.llvm.gemm_tile import branches
 from pullback.backend.llvm.loops import (
     prefix_tasks,
     write_loop_kernel,
     write_prefix_kernel,
-    write_scatter_kernel,
 )
 from pullback.backend.llvm.scalar import memory_type
+from pullback.backend.llvm.scatter import write_scatter_kernel
+from pullback.backend.llvm.sort import write_sort_kernel
 from pullback.backend.llvm.target import Target
 from pullback.backend.llvm.threads import emit_barrier
 from pullback.kernels.barriers import Barriers, plan_barriers
@@ -43,17 +45,19 @@ from pullback.kernels.core import (
     LoopKernel,
     LoopStep,
     PrefixKernel,
+    SortKernel,
     Step,
     Storage,
     WhileStep,
     inner_blocks,
 )
 from pullback.kernels.foresight import Foresight, plan_foresight
+from pullback.kernels.interrupts import Looks, plan_looks
 from pullback.kernels.schedule import Lowered
 from pullback.records import dataclass
 
 #: Loops nested deeper than this don't poll. The context's ``STOP`` slot has two words for each
-#: depth, and first two for host calls.
+#: depth, and first two for host calls and other looks (``kernels.interrupts``).
 POLLED_DEPTH = 32
 #: Bytes of a thread's scratch are rounded up to this, so that threads never share a cache line.
 SCRATCH_ROUND = 4096
@@ -79,6 +83,7 @@ class ProgramWriter:
     scratch_bytes: int = 0
     functions: dict[Step, KernelFunction] = field(default_factory=dict)
     barriers: Barriers = field(default_factory=Barriers)
+    looks: Looks = field(default_factory=Looks)
     foresight: dict[Step, Foresight] = field(default_factory=dict)
     foreseers: dict[Step, KernelFunction] = field(default_factory=dict)
     _bodies: dict[str, str] = field(default_factory=dict)
@@ -90,6 +95,7 @@ class ProgramWriter:
             self.target.machine in ("aarch64", "arm64")
         )
         self.barriers = plan_barriers(self.lowered.block, self.tasks)
+        self.looks = plan_looks(self.lowered.block, self.tasks, POLLED_DEPTH - 1)
         self.foresight = plan_foresight(
             self.lowered.block, lambda kernel: prefetch_slots(contraction_spec(kernel, self.target))
         )
@@ -112,9 +118,7 @@ class ProgramWriter:
         """Number of independent pieces of a kernel, fixed by its shapes."""
         if isinstance(kernel, ContractionKernel):
             return contraction_tasks(contraction_spec(kernel, self.target))
-        if isinstance(kernel, LoopKernel):
-            return kernel.tasks
-        return prefix_tasks(kernel) if isinstance(kernel, PrefixKernel) else 1
+        return prefix_tasks(kernel) if isinstance(kernel, PrefixKernel) else kernel.tasks
 
     def _write_foresight(self, foresight: Foresight) -> KernelFunction:
         name = f"foresee{len(self.foreseers)}"
@@ -141,6 +145,8 @@ class ProgramWriter:
             buffers, scratch = write_loop_kernel(self.module, name, kernel, foreseen=foreseen)
         elif isinstance(kernel, PrefixKernel):
             buffers, scratch = write_prefix_kernel(self.module, name, kernel), 0
+        elif isinstance(kernel, SortKernel):
+            buffers, scratch = write_sort_kernel(self.module, name, kernel)
         else:
             buffers, scratch = write_scatter_kernel(self.module, name, kernel), 0
         self.scratch_bytes = max(self.scratch_bytes, scratch)
@@ -196,7 +202,7 @@ class _Main:
         if self.program.errand_bytes:
             write_no_errand(f, self.errand)
         self.is_first = f.compare("eq", self.thread, V("i64", "0"))
-        #: Which of two words the next host call writes; each thread counts for itself.
+        #: Which of two words the next agreement uses; each thread counts for itself.
         self.turn = f.alloca("i64", V("i64", "0"))
         for buffer in self.slots:
             if buffer.base is None:
@@ -252,13 +258,18 @@ class _Main:
                 self._while(step)
             elif isinstance(step, HostStep):
                 self._host(step)
+            elif step in self.program.looks.after:
+                word = self._next_word()
+                self._kernel(step, word)
+                self._agree(word)
             else:
                 self._kernel(step)
 
     def _barrier(self) -> None:
         emit_barrier(self.f, self.barrier, self.thread, self.threads)
 
-    def _kernel(self, step: Kernel) -> None:
+    def _kernel(self, step: Kernel, word: V | None = None) -> None:
+        """Run this thread's tasks; ``word`` is set if some are left out because of Ctrl-C."""
         function = self.program.functions[step]
         if function.tasks == 0:
             return
@@ -271,7 +282,22 @@ class _Main:
                 self._call(function, pointers, V("i64", "0"), tasks, self.scratch)
             self._note_time(start, step)
             return
-        self._call(function, pointers, *self._share(function.tasks), self.scratch)
+        if isinstance(step, SortKernel) and step.parts:  # all threads meet inside
+            memory = [self.scratch, self.barrier]
+            self._call(function, pointers, self.thread, self.threads, *memory)
+            self._note_time(start, step)
+            return
+        begin, end = self._share(function.tasks)
+        if word is None or step not in self.program.looks.pieces:
+            self._call(function, pointers, begin, end, self.scratch)
+        else:
+            size = V("i64", str(self.program.looks.pieces[step]))
+            pieces = f.loop(begin, end, size, hint="piece")
+            with pieces as first, branches(f, self._is_aborted()) as turn:
+                f.store(V("i32", "1"), word)
+                turn()
+                last = f.intrinsic("smin", f.add(first, size), end)
+                self._call(function, pointers, first, last, self.scratch)
         self._note_time(start, step)
 
     def _share(self, tasks: int) -> tuple[V, V]:
@@ -313,30 +339,46 @@ class _Main:
             f.store(f.add(f.load("i64", place), spent), place)
 
     def _call(
-        self, function: KernelFunction, pointers: list[V], begin: V, end: V, memory: V
+        self, function: KernelFunction, pointers: list[V], begin: V, end: V, *memory: V
     ) -> None:
-        arguments = ", ".join(map(str, [*pointers, begin, end, memory]))
+        arguments = ", ".join(map(str, [*pointers, begin, end, *memory]))
         self.f.raw(f"call void @{function.name}({arguments})")
 
     def _host(self, step: HostStep) -> None:
-        """Call Python on thread 0; when that failed, all threads leave.
-
-        A failure sets the abort flag, but so may Ctrl-C at any time: that all see the same, thread
-        0 copies it to one of two words in turn, which nobody still reads.
-        """
+        """Call Python on thread 0; when that failed, all threads leave."""
         f = self.f
         places = [*step.inputs, *step.outputs]
         table = f.alloca(f"[{max(len(places), 1)} x ptr]")
         for i, place in enumerate(places):
             f.store(self._address(place), f.gep("ptr", table, i))
+        word = self._next_word()
+        with f.when(self.is_first):
+            failed = f.emit("i32", f"call i32 {self.host.text}(i64 {step.number}, {table})")
+            f.store(failed, word)
+        self._agree(word, heeds_abort=step in self.program.looks.leaves)
+
+    def _next_word(self) -> V:
+        """The word of the next agreement: one of two in turn, which nobody still reads."""
+        f = self.f
         turn = f.load("i64", self.turn)
         f.store(f.binary("xor", turn, V("i64", "1")), self.turn)
-        word = f.gep("i32", self.stop_words, turn)
-        with f.when(self.is_first):
-            f.raw(f"call void {self.host.text}(i64 {step.number}, {table})")
-            f.store(f.emit("i32", f"load volatile i32, {self.abort}, align 4"), word)
+        return f.gep("i32", self.stop_words, turn)
+
+    def _agree(self, word: V, *, heeds_abort: bool = True) -> None:
+        """Leave, all threads, if one has set ``word``, or thread 0 now sees the abort flag.
+
+        The flag may be set at any time: that all see the same, they look at the word alone.
+        """
+        f = self.f
+        if heeds_abort:
+            with f.when(f.binary("and", self.is_first, self._is_aborted())):
+                f.store(V("i32", "1"), word)
         self._barrier()
         self._leave_if(f.compare("ne", f.load("i32", word), V("i32", "0")))
+
+    def _is_aborted(self) -> V:
+        flag = self.f.emit("i32", f"load volatile i32, {self.abort}, align 4")
+        return self.f.compare("ne", flag, V("i32", "0"))
 
     def _leave_if(self, condition: V) -> None:
         """End the program; the condition must be the same for all threads."""

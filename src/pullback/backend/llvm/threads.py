@@ -30,6 +30,8 @@ IDLE_SPIN_S: Final = 40e-6
 #: that it waits for may be waiting for this very processor.
 JOB_SPIN_S: Final = 4e-6
 _LEAST_SPINS: Final = 20
+#: How long an interrupted call may take to notice that, before it is left alone.
+LEAVE_S: Final = 0.3
 #: Raised by the thread itself: blocking them would turn a diagnosis into a silent death.
 _SYNCHRONOUS: Final = frozenset({"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP"})
 
@@ -56,7 +58,11 @@ def run(function_address: int, context_address: int, threads: int) -> None:
 
 
 def run_interruptible(
-    function_address: int, context_address: int, threads: int, abort_flag_address: int
+    function_address: int,
+    context_address: int,
+    threads: int,
+    abort_flag_address: int,
+    kept: object = None,
 ) -> None:
     """Call a function as ``run`` does, so that Ctrl-C is answered while it runs.
 
@@ -64,6 +70,16 @@ def run_interruptible(
     When a signal handler raises, the ``i32`` at ``abort_flag_address`` is set to 1, which the
     function polls; once it has returned, the exception goes on. In other threads, which get no
     signals, this is ``run``.
+
+    Args:
+        function_address: As for ``run``.
+        context_address: As for ``run``.
+        threads: As for ``run``.
+        abort_flag_address: Where the flag is.
+        kept: Everything that the call uses, if nobody else will use what it writes. A call that
+            does not return soon after the flag was set, as it is inside a function of NumPy or a
+            kernel of one piece, then goes on in its thread to its next look at the flag, and the
+            exception does not wait for that. None: it always waits.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; the flag is set.
@@ -78,7 +94,10 @@ def run_interruptible(
     except BaseException:
         if not call.claim():
             ctypes.c_int32.from_address(abort_flag_address).value = 1
-            call.wait()
+            if kept is None:
+                call.wait()
+            else:
+                call.leave(kept)
         raise
     if call.failure is not None:
         raise call.failure
@@ -94,6 +113,7 @@ class _HelperCall:
         self._arguments = function_address, context_address, threads
         self._tokens: deque[None] = deque([None])
         self._over = False
+        self._kept: object = None
 
     def claim(self) -> bool:
         """Take the only token: the helper to begin, or the caller to forbid it to begin."""
@@ -114,12 +134,26 @@ class _HelperCall:
         finally:
             self._over = True
             self.finished.release()
+            _left.discard(self)
 
-    def wait(self) -> None:
+    def wait(self, seconds: float = float("inf")) -> None:
         """Wait for the end whatever handlers raise: the caller's memory is still in use."""
-        while not self._over:
+        end = time.monotonic() + seconds
+        while not self._over and time.monotonic() < end:
             with contextlib.suppress(BaseException):
                 self.finished.acquire(timeout=0.02)
+
+    def leave(self, kept: object) -> None:
+        """Wait a moment for the end; a call that takes longer keeps what it uses."""
+        self.wait(LEAVE_S)
+        self._kept = kept
+        _left.add(self)
+        if self._over:
+            _left.discard(self)
+
+
+#: Calls that nobody waits for any more.
+_left: set[_HelperCall] = set()
 
 
 def emit_barrier(f: Function, barrier: V, thread: V, threads: V) -> None:
