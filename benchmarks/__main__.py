@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     """Run what is asked for and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    default = ["training", "products", "startup", "keras", "bits"]
+    default = [
+        "training", "embedding", "products", "sparse", "sorts", "startup", "keras", "bits",
+    ]  # fmt: skip
     parser.add_argument("parts", nargs="*", default=default)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--turns", type=int, default=5, help="epochs of each library")
@@ -32,8 +35,8 @@ def main() -> None:
 
     results: dict[str, Any] = {"machine": describe(chosen.threads)}
     parts = {
-        "training": training, "products": products, "startup": startup, "keras": keras,
-        "bits": bits,
+        "training": training, "embedding": embedding, "products": products, "sparse": sparse,
+        "sorts": sorts, "startup": startup, "keras": keras, "bits": bits,
     }  # fmt: skip
     for part in chosen.parts:
         results[part] = parts[part](chosen)
@@ -70,30 +73,59 @@ def table(header: list[str], rows: list[list[str]]) -> None:
 def training(chosen: argparse.Namespace) -> dict[str, Any]:
     """Epochs of the three networks; microseconds a step."""
     from benchmarks.mlp import MAKERS, WORKLOADS
-    from benchmarks.timing import side_by_side
 
-    rows, results = [], {}
+    results = {}
     for workload in WORKLOADS.values():
         makers = dict(MAKERS)
         if workload.optimizer == "sgd":
             del makers["scikit-learn"]  # its classifier has no network without a hidden layer
-        epochs = {name: make(workload) for name, make in makers.items()}
-        timings = side_by_side(epochs, chosen.turns)
-        micros = {name: t.median / workload.steps * 1e6 for name, t in timings.items()}
-        ours = micros["pullback"]
-        results[workload.name] = {
-            "microseconds_a_step": micros,
-            "least": {name: t.least / workload.steps * 1e6 for name, t in timings.items()},
-            "times_as_long": {name: value / ours for name, value in micros.items()},
-            "gflops": workload.flops() / ours / 1e3,
-        }
-        others = [f"{v:.0f} ({v / ours:.1f}x)" for n, v in micros.items() if n != "pullback"]
-        others += ["-"] * (len(MAKERS) - len(micros))
-        rows.append([workload.name, f"{ours:.1f}", *others])
-        say(f"{workload.name}: " + ", ".join(f"{n} {v:.1f}" for n, v in micros.items()))
-    say("\nMicroseconds a training step (and how many times as long as pullback)\n")
-    table(["", *MAKERS], rows)
+        figures = _steps(workload, makers, chosen.turns)
+        ours = figures["microseconds_a_step"]["pullback"]
+        results[workload.name] = {**figures, "gflops": workload.flops() / ours / 1e3}
+    _print_steps(results, list(MAKERS))
     return results
+
+
+def embedding(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Epochs of a classifier of tokens; microseconds a step, and what memory must move."""
+    from benchmarks.embedding import MAKERS, WORKLOADS
+
+    results = {}
+    for workload in WORKLOADS.values():
+        makers = dict(MAKERS)
+        if workload.optimizer == "adam":
+            del makers["torch sparse"]  # its optimizer for sparse gradients is another one
+        figures = _steps(workload, makers, chosen.turns)
+        ours = figures["microseconds_a_step"]["pullback"]
+        results[workload.name] = {**figures, "gigabytes_a_second": workload.nbytes() / ours / 1e3}
+    _print_steps(results, list(MAKERS))
+    return results
+
+
+def _steps(workload: Any, makers: Mapping[str, Callable[[Any], Any]], turns: int) -> dict[str, Any]:
+    """Let libraries train in turn; microseconds a step."""
+    from benchmarks.timing import side_by_side
+
+    timings = side_by_side({name: make(workload) for name, make in makers.items()}, turns)
+    micros = {name: t.median / workload.steps * 1e6 for name, t in timings.items()}
+    say(f"{workload.name}: " + ", ".join(f"{n} {v:.1f}" for n, v in micros.items()))
+    return {
+        "microseconds_a_step": micros,
+        "least": {name: t.least / workload.steps * 1e6 for name, t in timings.items()},
+        "times_as_long": {name: value / micros["pullback"] for name, value in micros.items()},
+    }
+
+
+def _print_steps(results: Mapping[str, dict[str, Any]], libraries: list[str]) -> None:
+    rows = []
+    for name, figures in results.items():
+        micros, ratios = figures["microseconds_a_step"], figures["times_as_long"]
+        others = [
+            f"{micros[n]:.0f} ({ratios[n]:.1f}x)" if n in micros else "-" for n in libraries[1:]
+        ]
+        rows.append([name, f"{micros['pullback']:.1f}", *others])
+    say("\nMicroseconds a training step (and how many times as long as pullback)\n")
+    table(["", *libraries], rows)
 
 
 def products(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -119,6 +151,34 @@ def products(chosen: argparse.Namespace) -> dict[str, Any]:
             rows.append([product.name, *cells, f"{share:.0%}", f"{ratio:.2f}"])
     say(f"\nMatrix products, GFLOP/s; peak is {chosen.threads} cores' multiply-adds\n")
     table(["", "pullback", "jax", "numpy", "torch", "of peak", "of best peer"], rows)
+    return results
+
+
+def sparse(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Sparse matrix times dense matrix and its derivatives; microseconds."""
+    from benchmarks import sparse_products as module
+
+    rows, results = [], {}
+    for workload in module.WORKLOADS:
+        results[workload.name] = module.measure(workload, chosen.turns)
+        for form, micros in results[workload.name].items():
+            cells = [f"{micros[name]:.0f}" if name in micros else "-" for name in module.MAKERS]
+            rows.append([f"{workload.name}: {form}", *cells])
+    say("\nSparse products, microseconds\n")
+    table(["", *module.MAKERS], rows)
+    return results
+
+
+def sorts(chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Sorts, the largest of many and permutations; milliseconds."""
+    from benchmarks import sorts as module
+
+    results = module.measure(chosen.turns)
+    say("\nSorts, milliseconds\n")
+    table(
+        ["", *module.MAKERS],
+        [[kind, *(f"{ms[name]:.2f}" for name in module.MAKERS)] for kind, ms in results.items()],
+    )
     return results
 
 
@@ -181,14 +241,18 @@ def bits(chosen: argparse.Namespace) -> dict[str, bool]:
     import numpy as np
 
     import pullback as pb
-    from benchmarks import mlp
+    from benchmarks import embedding, mlp
 
     results = {}
-    for workload in mlp.WORKLOADS.values():
+    trained: list[tuple[Any, Callable[[Any], Any]]] = [
+        *((w, mlp.trained_state) for w in mlp.WORKLOADS.values()),
+        *((w, embedding.trained_state) for w in embedding.WORKLOADS.values()),
+    ]
+    for workload, trained_state in trained:
         digests = set()
         for threads in (1, 2, 4):
             with pb.config.override(threads=threads):
-                state = mlp.trained_state(workload)
+                state = trained_state(workload)
                 leaves = [np.asarray(x).tobytes() for x in pb.tree.leaves(state)]
                 digests.add(hashlib.sha256(b"".join(leaves)).hexdigest())
         results[workload.name] = len(digests) == 1

@@ -26,6 +26,7 @@ BUDGETS = {
     "trace": 500,
     "ops": 1500,
     "random": 500,
+    "sparse": 1400,
     "autodiff": 900,
     "passes": 1500,
     "kernels": 1500,

@@ -36,12 +36,12 @@ from pullback.version import __version__
 
 if TYPE_CHECKING:
     from pullback import compat as compat
-    from pullback import datasets, testing
+    from pullback import datasets, sparse, testing
     from pullback import keras as keras
 
 
 #: Submodules that are imported when they are first used.
-_LAZY = frozenset({"compat", "datasets", "keras", "testing"})
+_LAZY = frozenset({"compat", "datasets", "keras", "sparse", "testing"})
 
 #: What to use for names of TensorFlow and JAX that are not here.
 _INSTEAD = {
@@ -103,6 +103,7 @@ __all__ = [
     "pure_callback",
     "random",
     "scan",
+    "sparse",
     "stop_gradient",
     "switch",
     "testing",

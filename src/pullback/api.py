@@ -28,7 +28,7 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     Args:
         f: Returns a floating scalar, or ``(scalar, aux)`` if ``has_aux``.
         argnums: Positions of the arguments to differentiate with respect to: trees of floating
-            arrays.
+            arrays. The gradient of a sparse array is one of its values, with the same indices.
         has_aux: Whether ``f`` returns something beside the scalar, which is passed on.
 
     Returns:
@@ -94,7 +94,8 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     Returns:
         ``(out, pullback)``, and ``aux`` behind them if ``has_aux``. ``pullback(ct)`` takes a tree
         like ``out`` to a tuple of cotangents, one tree for each of ``primals``. Where a leaf is
-        not floating its cotangent is zeros of its own type, and the cotangent given is ignored.
+        not floating its cotangent is zeros of its own type, and the cotangent given is ignored; the
+        indices of a sparse array are those of its cotangent too.
 
     Raises:
         TreeError, ShapeError, DTypeError: (from the pullback) ``ct`` is not like ``out``.
@@ -195,17 +196,21 @@ class Run:
     def _watch(self, position: int, argument: Any, rule: str | None) -> Any:
         name = f"argument {position}"
         values, treedef = flatten_values(argument, name)
+        carried = _carried(treedef)
         watched = []
         for i, x in enumerate(values):
             if is_floating(x.type):
                 watched.append(self.recording.watch_copy(x))
-            elif rule is None:
+            elif rule is None or (rule == "grad" and i in carried):
                 watched.append(x)
             else:
+                mend = "Cast it with `.astype('float32')`"
+                if i in carried:
+                    mend = "Let the values alone be the argument, `lambda v: f(x.with_values(v))`"
                 raise DifferentiationError(
                     f"{rule} with respect to {leaf_name(name, treedef, i)} of type {x.type} is not "
-                    "defined: only floating arrays have a derivative. Cast it with "
-                    "`.astype('float32')`, or choose other arguments with `argnums`"
+                    f"defined: only floating arrays have a derivative. {mend}, or choose other "
+                    "arguments with `argnums`"
                 )
         self.leaves += watched
         self._trees.append(treedef)
@@ -229,15 +234,15 @@ class Run:
         """Cotangents of the leaves, from those of the outputs."""
         wanted = [x for x in self.leaves if is_floating(x.type)]
         found = iter(self.recording.backward(zip(self.outs, cts, strict=True), wanted))
-        return _fill(
-            self.leaves, [next(found) if is_floating(x.type) else None for x in self.leaves]
-        )
+        values = [next(found) if is_floating(x.type) else None for x in self.leaves]
+        return _fill(self.leaves, values, _all_carried(self._trees))
 
     def push(self, tangents: Sequence[Value]) -> list[Value]:
         """Tangents of the outputs, from those of the leaves."""
         pairs = zip(self.leaves, tangents, strict=True)
         moving = [(x, t) for x, t in pairs if is_floating(x.type)]
-        return _fill(self.outs, self.recording.forward(moving, self.outs))
+        found = self.recording.forward(moving, self.outs)
+        return _fill(self.outs, found, _carried(self.out_tree))
 
     def push_tree(self, tangents: Sequence[Any]) -> Any:
         """The tangent of the result, from a sequence of trees like the arguments."""
@@ -262,8 +267,45 @@ class Run:
         return trees if self._is_sequence else trees[0]
 
 
-def _fill(like: Sequence[Value], values: Sequence[Value | None]) -> list[Value]:
-    return [zeros(x.type) if v is None else v for x, v in zip(like, values, strict=True)]
+def _fill(
+    like: Sequence[Value], values: Sequence[Value | None], carried: frozenset[int]
+) -> list[Value]:
+    """Derivatives: zeros where there is none, and what is carried along as it is."""
+    return [
+        x if i in carried else zeros(x.type) if v is None else v
+        for i, (x, v) in enumerate(zip(like, values, strict=True))
+    ]
+
+
+@functools.lru_cache(maxsize=256)
+def _carried(treedef: TreeDef) -> frozenset[int]:
+    """Which leaves every derivative has as they are: the indices of sparse arrays.
+
+    A class of nodes says so in ``__pullback_carried__``, the numbers of such children.
+    """
+    found: list[bool] = []
+
+    def walk(spec: tree.Spec, is_carried: bool) -> None:
+        if spec is tree.LEAF:
+            found.append(is_carried)
+            return
+        cls, _, children = spec
+        carried = getattr(cls, "__pullback_carried__", ())
+        for i, child in enumerate(children):
+            walk(child, is_carried or i in carried)
+
+    walk(treedef.spec, False)
+    return frozenset(i for i, is_carried in enumerate(found) if is_carried)
+
+
+def _all_carried(treedefs: Sequence[TreeDef]) -> frozenset[int]:
+    """As ``_carried``, for the leaves of several trees in a row."""
+    found: set[int] = set()
+    start = 0
+    for treedef in treedefs:
+        found.update(start + i for i in _carried(treedef))
+        start += treedef.num_leaves
+    return frozenset(found)
 
 
 def _positions(argnums: int | Sequence[int], count: int) -> list[int]:
