@@ -172,6 +172,9 @@ def _with_our_trainer(text: bytes, name: str) -> ast.Module:
             # A table of what each backend calls the processor.
             node.keys.append(ast.copy_location(ast.Constant("pullback"), node))
             node.values.append(ast.copy_location(ast.Constant("cpu:0"), node))
+        elif isinstance(node, ast.FunctionDef) and node.name == "test_fit_sparse":
+            for line in node.body:  # "jax" is who has dense gradients of sparse data
+                _rename(line, {"jax": "pullback"})
     return tree
 
 
@@ -196,18 +199,90 @@ def _with_our_name(text: bytes, name: str) -> ast.Module:
     return ast.fix_missing_locations(tree)
 
 
+def _is_jax_test(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "backend.backend() == 'jax'"
+
+
+def _with_our_sparse(tree: ast.Module) -> ast.Module:
+    """Let a test make sparse tensors of this backend where it makes those of JAX."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.If(body=body) if _is_jax_test(node):
+                if any("sparse" in ast.unparse(line) for line in body):
+                    node.test = ast.parse("backend.backend() == 'pullback'", mode="eval").body
+                    _import_numpy(body)
+            case ast.Call(func=ast.Attribute(value=adapter, attr="get_jax_iterator")):
+                # As our trainer takes batches from an adapter.
+                node.func, node.args = _imported("keras_pullback.src.batches.batches_of"), [adapter]
+            case ast.Attribute(value=ast.Attribute(attr="sparse")):
+                if ast.unparse(node.value) == "jax.experimental.sparse":
+                    node.value = _imported("keras_suite_sparse")
+            case ast.FunctionDef(name="sparseness"):
+                _rename(node, {"n_dense": "dense_ndim", "BCOO": "COO"})
+    _import_stand_in(tree)
+    return ast.fix_missing_locations(tree)
+
+
+def _imported(name: str) -> ast.expr:
+    """What a dotted name stands for, imported where it is used."""
+    return ast.parse(f"__import__('pkgutil').resolve_name({name!r})", mode="eval").body
+
+
+def _import_numpy(body: list[ast.stmt]) -> None:
+    """Let NumPy compute what a test computes with JAX to make a sparse tensor."""
+    for line in body:
+        for name in line.names if isinstance(line, ast.Import) else ():
+            if name.name == "jax":
+                name.name, name.asname = "keras_suite_sparse", "jax"
+
+
+def _import_stand_in(tree: ast.Module) -> None:
+    """Let what imports JAX's module of sparse tensors import ours, ``keras_suite_sparse``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "jax.experimental":
+            node.module = "keras_suite_sparse"  # which has itself under the name `sparse`
+        for name in node.names if isinstance(node, ast.Import) else ():
+            if name.name == "jax.experimental.sparse":
+                name.name = "keras_suite_sparse"
+
+
+def _rename(tree: ast.AST, names: dict[str, str]) -> None:
+    """Put other names for attributes and texts."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            node.attr = names.get(node.attr, node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = names.get(node.value, node.value)
+
+
+def _sparse_alone(text: bytes, name: str) -> ast.Module:
+    return _with_our_sparse(ast.parse(text))
+
+
+def _with_both(text: bytes, name: str) -> ast.Module:
+    return _with_our_sparse(_with_our_name(text, name))
+
+
 class NamesFinder:
     """Loads the few test modules that name Keras's own backends, with this one named too."""
 
     changes: ClassVar = {
         "keras.src.trainers.trainer_test": _with_our_trainer,
         "keras.src.export.onnx_test": _with_our_name,
-        "keras.src.layers.core.dense_test": _with_our_name,
+        "keras.src.layers.core.dense_test": _with_both,
         "keras.src.layers.core.einsum_dense_test": _with_our_name,
-        "keras.src.ops.core_test": _with_our_name,
+        "keras.src.layers.core.embedding_test": _sparse_alone,
+        "keras.src.layers.merging.merging_test": _sparse_alone,
+        "keras.src.layers.reshaping.flatten_test": _sparse_alone,
+        "keras.src.layers.reshaping.permute_test": _sparse_alone,
+        "keras.src.ops.core_test": _with_both,
         "keras.src.ops.math_test": _with_our_name,
-        "keras.src.ops.numpy_test": _with_our_name,
+        "keras.src.ops.numpy_test": _with_both,
+        "keras.src.optimizers.optimizer_sparse_test": _sparse_alone,
         "keras.src.quantizers.quantizers_test": _with_our_name,
+        "keras.src.testing.test_case": _sparse_alone,
+        "keras.src.trainers.data_adapters.generator_data_adapter_test": _sparse_alone,
+        "keras.src.trainers.data_adapters.tf_dataset_adapter_test": _sparse_alone,
     }
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:

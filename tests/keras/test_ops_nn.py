@@ -249,8 +249,6 @@ def test_gradients_of_crossentropies(rng: np.random.Generator) -> None:
 def test_one_hot_and_multi_hot() -> None:
     np.testing.assert_array_equal(nn.one_hot([0, 2, -1], 3), [[1, 0, 0], [0, 0, 1], [0, 0, 0]])
     np.testing.assert_array_equal(nn.multi_hot([[0, 2], [1, 1]], 3), [[1, 0, 1], [0, 1, 0]])
-    with pytest.raises(ValueError, match="sparse"):
-        nn.one_hot([0], 3, sparse=True)
 
 
 def test_batch_normalization_by_the_moments_standardizes(rng: np.random.Generator) -> None:

@@ -232,8 +232,6 @@ def test_counting_equals_numpy(rng: np.random.Generator) -> None:
         expected = np.histogram(weights, 7, limits)
         same(counts, expected[0])
         same(edges, expected[1])
-    with pytest.raises(ValueError, match="sparse"):
-        knp.bincount(x, sparse=True)
 
 
 def test_python_numbers_promote_weakly() -> None:

@@ -208,6 +208,47 @@ def test(others=("tensorflow", "openvino")):
     assert changed == expected
 
 
+def test_tests_that_make_sparse_tensors_for_jax_make_ours(plugin):
+    text = """
+import jax.experimental.sparse as jax_sparse
+def test(adapter):
+    if backend.backend() == "jax":
+        import jax
+        x = jax_sparse.BCOO(jax.numpy.take(y, 0, axis=0), shape=(2, 3))
+    elif backend.backend() == "jax":
+        import jax
+    it = adapter.get_jax_iterator()
+    return isinstance(x, jax.experimental.sparse.BCOO)
+def sparseness(x):
+    return x.__class__.__name__ == "BCOO" and x.n_dense
+"""
+    changed = ast.unparse(plugin._with_our_sparse(ast.parse(text)))
+
+    assert "import keras_suite_sparse as jax_sparse" in changed
+    assert (
+        "if backend.backend() == 'pullback':\n        import keras_suite_sparse as jax" in changed
+    )
+    assert "elif backend.backend() == 'jax':\n        import jax\n" in changed  # nothing sparse
+    assert "resolve_name('keras_pullback.src.batches.batches_of')(adapter)" in changed
+    assert "resolve_name('keras_suite_sparse').BCOO" in changed
+    assert "x.__class__.__name__ == 'COO' and x.dense_ndim" in changed
+
+
+def test_sparse_tensors_by_jax_names_are_ours(suite):
+    sparse = importlib.import_module("keras_suite_sparse")
+
+    x = sparse.BCOO(([[1.0, 2.0]], [[[0], [2]]]), shape=(2, 3))
+
+    assert isinstance(x, sparse.BCOO)
+    assert isinstance(x, sparse.JAXSparse)
+    assert not isinstance(1.0, sparse.BCOO)
+    assert x.to_dense().tolist() == [[1, 0, 2], [1, 0, 2]]  # one batch stands for both
+    assert sparse.BCOO.fromdense([[0, 3], [4, 0]], n_batch=1).to_dense().tolist() == [
+        [0, 3],
+        [4, 0],
+    ]
+
+
 def test_modules_that_get_our_name_exist_and_are_changed(plugin, suite):
     for module, change in plugin.NamesFinder.changes.items():
         path = suite.source().joinpath(*module.split(".")[2:]).with_suffix(".py")

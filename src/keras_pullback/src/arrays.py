@@ -18,6 +18,8 @@ from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
 import pullback as pb
+from keras_pullback.src.batches import LoopRows, Rows, batches_of
+from keras_pullback.src.ops import sparse_arrays
 from keras_pullback.src.ops.core import convert_to_tensor
 
 
@@ -49,8 +51,11 @@ class Batches(EpochIterator):
     """Keras's iterator, which does not say that data ran out where a last group has fewer batches.
 
     It yields groups of ``steps_per_execution`` batches, each with the numbers of its first and
-    last.
+    last. Sparse data come as sparse tensors.
     """
+
+    def _get_iterator(self) -> Any:
+        return batches_of(self.data_adapter)
 
     def __next__(self) -> tuple[int, int, list[Any]]:
         begin, end, batches = next(self._epoch_iterator)
@@ -69,7 +74,7 @@ class ArrayData:
         iterator: One whose data ``accepts`` was asked about.
 
     Attributes:
-        leaves: Arrays ``[n, ...]``.
+        leaves: Arrays ``[n, ...]``, and ``LoopRows`` of sparse data.
         structure: Tree of numbers: where each of the leaves stands in a batch.
         steps_per_call: Keras's ``steps_per_execution``.
         batch_size: Rows in a full batch.
@@ -86,14 +91,21 @@ class ArrayData:
         #: Rows of this pass, and how many of its steps are done. None: a pass is to begin.
         self._order: Any = None
         self._done = 0
-        sliceable = array_slicing.convert_to_sliceable(adapter._inputs, target_backend="numpy")
         self.leaves: list[Any] = []
-        self.structure = tree.map_structure(self._keep, sliceable, none_is_leaf=False)
+        #: The rows of the sparse leaves, by where these stand in ``leaves``.
+        self._sparse: dict[int, Rows] = {}
+        self.structure = tree.map_structure(self._keep, adapter._inputs, none_is_leaf=False)
 
-    def _keep(self, sliceable: Any) -> int:
+    def _keep(self, x: Any) -> int:
+        number = len(self.leaves)
+        if sparse_arrays.is_any_sparse(x):
+            self._sparse[number] = Rows(x)
+            self.leaves.append(LoopRows.of(self._sparse[number]))
+            return number
+        sliceable = array_slicing.convert_to_sliceable(x, target_backend="numpy")
         data = np.ascontiguousarray(sliceable.convert_to_numpy(sliceable[slice(None)]))
         self.leaves.append(pb.asarray(data))
-        return len(self.leaves) - 1
+        return number
 
     @property
     def arrays(self) -> Any:
@@ -106,7 +118,7 @@ class ArrayData:
         if type(adapter) is not ArrayDataAdapter or not adapter._num_samples:
             return False
         leaves = tree.flatten(adapter._inputs)
-        return all(x is None or _is_dense(x) for x in leaves)
+        return all(x is None or _is_dense(x) or _is_matrix(x) for x in leaves)
 
     def restart(self) -> None:
         """Begin the next epoch with a new pass through the data."""
@@ -126,6 +138,9 @@ class ArrayData:
         begin, end = self._done, self._done + min(wanted, left)
         rows = self._order[: whole * self.batch_size].reshape(-1, self.batch_size)
         rest = self._order[whole * self.batch_size :] if end > whole else None
+        for number, data in self._sparse.items():
+            most = max(data.most(rows), 0 if rest is None else data.most(rest[None]))
+            self.leaves[number] = self.leaves[number].with_room(most)
         self._done = end
         if wanted >= left:
             self.restart()
@@ -187,6 +202,13 @@ def _is_dense(x: Any) -> bool:
     return getattr(dtype, "kind", "O") in "biufV" and hasattr(x, "__array__")
 
 
+def _is_matrix(x: Any) -> bool:
+    """Whether ``x`` is sparse, with rows, of numbers that the engine has."""
+    if not sparse_arrays.is_any_sparse(x) or not x.shape:
+        return False
+    return np.dtype(getattr(x.dtype, "as_numpy_dtype", x.dtype)).kind in "biufV"
+
+
 def is_plain(x: Any) -> bool:
     """Whether ``x`` is a NumPy array that Keras's adapter would cut into batches as it is."""
     return (
@@ -205,8 +227,10 @@ def as_floatx(x: Any) -> Any:
 
 
 def host_array(x: Any) -> Any:
-    """A NumPy array as it is, anything else as a tensor."""
-    return x if isinstance(x, np.ndarray) else convert_to_tensor(x)
+    """A NumPy array as it is, anything else as a tensor; a sparse one filled up for a step."""
+    if isinstance(x, np.ndarray):
+        return x
+    return sparse_arrays.as_batch(x) if sparse_arrays.is_any_sparse(x) else convert_to_tensor(x)
 
 
 def as_batch(x: Any, y: Any, sample_weight: Any) -> Any:

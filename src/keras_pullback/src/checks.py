@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from keras.src import losses, tree
+from keras.src.backend import config
 from keras.src.losses.losses import LossFunctionWrapper
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
+from keras_pullback.src.batches import LoopRows
+from pullback.sparse import COO
 from pullback.types import ArrayType
 
 
@@ -38,6 +42,27 @@ def check_sizes(**sizes: Any) -> None:
                 f"`{name}` is {size!r}, expected an integer of at least 1. Leave it out to take "
                 "Keras's default"
             )
+
+
+def batches_in_group(steps_per_execution: Any) -> int:
+    """Keras's ``steps_per_execution``; ``"auto"`` is 1: native calls take the steps that fit.
+
+    Raises:
+        ValueError: it is another thing than a positive integer.
+    """
+    if steps_per_execution == "auto":
+        return 1
+    check_sizes(steps_per_execution=steps_per_execution)
+    return int(steps_per_execution)
+
+
+def capped(epochs: int) -> int:
+    """The number of epochs, at most Keras's limit, which is warned of."""
+    most = config.max_epochs()
+    if most and most < epochs:
+        warnings.warn(f"Limiting epochs to {most}", stacklevel=3)
+        return int(most)
+    return epochs
 
 
 def check_data(iterator: EpochIterator, method: str, needs_labels: bool = False) -> None:
@@ -124,6 +149,8 @@ class LabelRange:
         Cost: one pass over integer labels, two over others.
         """
         leaf = y if hasattr(y, "dtype") else tree.flatten(y)[self.index]
+        if isinstance(leaf, (COO, LoopRows)):
+            return  # nobody has one class a row as a sparse matrix
         labels = np.asarray(leaf)
         if not _has_only(labels, self.classes):
             bad = ~((labels > -1) & (labels < self.classes))

@@ -1,16 +1,30 @@
 """The mixin of every Keras layer, which counts how often a layer was changed.
 
-Imports nothing; ``optimizer`` counts alike, ``model_calls`` reads the count.
+Imports nothing; ``optimizer`` counts alike, ``model_calls`` and ``structure`` read the counts.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 #: Under this name a layer's ``__dict__`` has how often its attributes were changed.
 CHANGES = "_pullback_changes"
 
 _MISSING = object()
+
+
+class Total:
+    """How often attributes of any layer or optimizer were changed.
+
+    Attributes:
+        changes: The number; it only grows.
+    """
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+
+TOTAL: Final = Total()
 
 #: Attributes that training sets and no call of a layer reads; ``_trainable`` is looked at anew.
 NOT_OF_CALLS = frozenset(
@@ -28,6 +42,7 @@ NOT_OF_CALLS = frozenset(
         "_lock",
         "_loss_tracker",
         "_run_eagerly",
+        "_structure",
         "_test_loops",
         "_train_loops",
         "_trainable",
@@ -54,6 +69,7 @@ def count_change(owner: Any, name: str, value: Any) -> None:
         name in known or not isinstance(getattr(type(owner), name, None), property)
     ):
         known[CHANGES] = known.get(CHANGES, 0) + 1
+        TOTAL.changes += 1
 
 
 class BackendLayer:

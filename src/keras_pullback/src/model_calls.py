@@ -17,7 +17,9 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 import pullback as pb
 from keras_pullback.src.entries import Entries
 from keras_pullback.src.layer import NOT_OF_CALLS
+from keras_pullback.src.ops.sparse_arrays import few_sizes, filled_up
 from pullback.program.value import STACKS
+from pullback.sparse import COO
 
 #: What is set in the state of Keras where ``is_in_scope``.
 _SCOPES = ("current_call_ctx", "stateless_scope", "symbolic_scope", "autocast_scope")
@@ -77,7 +79,7 @@ class ModelCalls:
             type_of_x: Any = _type(x)
         else:
             leaves = tree.flatten(x)
-            if not all(type(leaf) is pb.Array or type(leaf) is np.ndarray for leaf in leaves):
+            if not all(type(leaf) in (pb.Array, np.ndarray, COO) for leaf in leaves):
                 return None
             found = [_type(leaf) for leaf in leaves]
             places = tree.pack_sequence_as(x, list(range(len(leaves))))
@@ -111,6 +113,8 @@ class _CompiledCall:
         self._compiled = pb.jit(self._forward)
 
     def __call__(self, x: Any) -> Any:
+        if type(x) is not pb.Array and type(x) is not np.ndarray:
+            x = tree.map_structure(filled_up, x)
         result = self._compiled(x)
         if not self._has_masks:
             return result
@@ -131,6 +135,8 @@ def _type(x: Any) -> Hashable | None:
     """Shape and dtype; None for arrays that no program takes."""
     if get_keras_mask(x) is not None or x.dtype.kind not in "biufV":
         return None
+    if isinstance(x, COO):
+        return x.shape, x.dtype, few_sizes(x.nse), x.dense_ndim, x.is_sorted, x.is_unique
     return x.shape, x.dtype
 
 

@@ -14,6 +14,7 @@ from keras.src.trainers.epoch_iterator import EpochIterator
 import pullback as pb
 from keras_pullback.src.arrays import ArrayData
 from keras_pullback.src.checks import as_row, type_text
+from keras_pullback.src.ops.sparse_arrays import host_parts, is_any_sparse
 
 #: So many elements are looked at in one go.
 _CHUNK = 1 << 20
@@ -73,9 +74,10 @@ class LossWatch:
             return None
         row = as_row(self._adapter._inputs)
         for root, part in zip(("x", "y", "sample_weight"), row, strict=False):
-            for path, leaf in pb.tree.leaves_with_path(part):
-                array = np.asarray(leaf)
-                first, value, count = _bad_rows(array)
+            for path, leaf in pb.tree.leaves_with_path(part, is_any_sparse):
+                array = leaf if is_any_sparse(leaf) else np.asarray(leaf)
+                find = _bad_sparse_rows if is_any_sparse(leaf) else _bad_rows
+                first, value, count = find(array)
                 if count:
                     name = root + "".join(map(str, path))
                     others = f", and so do {count - 1} more of its rows" if count > 1 else ""
@@ -95,6 +97,19 @@ def _bad_weights(model: Any) -> str:
         f"the weights `{first.path}` ({type_text(first.value)}) hold {value}, the first of "
         f"{len(bad)} such variables of {len(weights)}"
     )
+
+
+def _bad_sparse_rows(x: Any) -> tuple[int, Any, int]:
+    """The same of a sparse tensor or matrix of any kind."""
+    values, indices, _ = host_parts(x)
+    if values.dtype.kind not in "fV":
+        return -1, None, 0
+    bad = ~np.isfinite(values.astype(np.float32).reshape(len(values), -1)).all(axis=1)
+    rows = np.unique(indices[bad, 0])
+    if not len(rows):
+        return -1, None, 0
+    found = values[bad & (indices[:, 0] == rows[0])].ravel()
+    return int(rows[0]), found[~np.isfinite(found.astype(np.float32))][0], len(rows)
 
 
 def _bad_rows(array: Any) -> tuple[int, Any, int]:

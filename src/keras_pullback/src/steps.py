@@ -14,8 +14,10 @@ from keras.src import tree
 
 import pullback as pb
 from keras_pullback.src.arrays import ArrayData, Epoch, Pace
+from keras_pullback.src.batches import LoopRows
 from keras_pullback.src.ops.core import convert_to_numpy
 from pullback.errors import NEEDS_VALUES
+from pullback.sparse import COO
 from pullback.trace.leaves import flatten_values
 
 
@@ -43,7 +45,7 @@ class Step:
     def __call__(self, batch: Any) -> Any:
         """The result of the step on ``batch``."""
         if self.eager:
-            return self.function(tree.map_structure(pb.asarray, batch, none_is_leaf=False))
+            return self.function(tree.map_structure(_tensor, batch, none_is_leaf=False))
         try:
             if type(batch) is tuple and all(map(_is_array, batch)):
                 return self._compiled_apart(*batch)  # such calls are the quickest
@@ -52,6 +54,10 @@ class Step:
             self.eager = True
             warnings.warn(_slow(self.function, error), stacklevel=3)
             return self(batch)
+
+
+def _tensor(x: Any) -> Any:
+    return x if isinstance(x, COO) else pb.asarray(x)
 
 
 def _is_array(x: Any) -> bool:
@@ -217,7 +223,8 @@ class Loop:
 
     def _gather(self, leaves: Sequence[Any], rows: Any) -> Any:
         def taken(i: int) -> Any:
-            return pb.take(leaves[i], rows, axis=0)
+            x = leaves[i]
+            return x.take(rows) if isinstance(x, LoopRows) else pb.take(x, rows, axis=0)
 
         return tree.map_structure(taken, self._structure, none_is_leaf=False)
 

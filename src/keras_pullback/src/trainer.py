@@ -15,7 +15,6 @@ import numpy as np
 from keras.src import callbacks as callbacks_module
 from keras.src import optimizers as optimizers_module
 from keras.src import tree
-from keras.src.backend import config
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
@@ -32,8 +31,11 @@ from keras_pullback.src.arrays import (
     host_array,
     is_plain,
 )
+from keras_pullback.src.batches import splittable, unpacked
 from keras_pullback.src.checks import (
     LabelRange,
+    batches_in_group,
+    capped,
     check_data,
     check_sizes,
     explained_loss,
@@ -54,6 +56,7 @@ from keras_pullback.src.steps import (
     concatenate,
     on_host,
 )
+from keras_pullback.src.structure import Structure
 from pullback.errors import NEEDS_VALUES
 
 #: How long a native call takes, with a progress bar, which moves between calls, and without. Short
@@ -72,6 +75,7 @@ class Trainer(base_trainer.Trainer):
         self._eval_epoch_iterator: Any = None
         self._train_loops: Loops | None = None
         self._test_loops: Loops | None = None
+        self._structure = Structure()
         #: What the labels may be, known once the loss was traced.
         self._label_ranges: tuple[LabelRange, ...] = ()
 
@@ -93,7 +97,7 @@ class Trainer(base_trainer.Trainer):
 
     def train_step(self, data: Any) -> Any:
         """One step of training on a batch; returns the logs. Variables are updated."""
-        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = unpacked(data)
         weights = self.trainable_weights
         with pb.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
@@ -113,7 +117,7 @@ class Trainer(base_trainer.Trainer):
 
     def test_step(self, data: Any) -> Any:
         """One step of evaluation on a batch; returns the logs."""
-        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = unpacked(data)
         y_pred = self._forward(x, False)
         loss = self._compute_loss(
             x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
@@ -181,19 +185,19 @@ class Trainer(base_trainer.Trainer):
 
     def make_train_function(self, force: bool = False) -> None:
         """Set ``train_function``, which runs a list of batches and returns the last logs."""
-        if self.train_function is None or force:
+        if self._structure.lacks(self, "train_function") or force:
             self.train_function = self._over_batches("train")
             self._train_loops = self._make_loops("train")
 
     def make_test_function(self, force: bool = False) -> None:
         """Set ``test_function``, which runs a list of batches and returns the last logs."""
-        if self.test_function is None or force:
+        if self._structure.lacks(self, "test_function") or force:
             self.test_function = self._over_batches("test")
             self._test_loops = self._make_loops("test")
 
     def make_predict_function(self, force: bool = False) -> None:
         """Set ``predict_function``, which returns the outputs for a list of batches."""
-        if self.predict_function is not None and not force:
+        if not (self._structure.lacks(self, "predict_function") or force):
             return
         step = Step(self.predict_step, self._runs_eagerly())
 
@@ -250,7 +254,7 @@ class Trainer(base_trainer.Trainer):
             steps_per_epoch=steps,
             shuffle=shuffle,
             class_weight=class_weight,
-            steps_per_execution=self.steps_per_execution,
+            steps_per_execution=batches_in_group(self.steps_per_execution),
         )
 
     def _batches(self, iterator: EpochIterator) -> Iterator[tuple[int, int, Any]]:
@@ -339,11 +343,11 @@ class Trainer(base_trainer.Trainer):
             validation_batch_size=validation_batch_size,
             validation_steps=validation_steps,
         )
-        epochs = _capped(epochs)
+        epochs = capped(epochs)
         self._eval_epoch_iterator = None
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = array_slicing.train_validation_split(
-                (x, y, sample_weight), validation_split=validation_split
+                splittable((x, y, sample_weight)), validation_split=validation_split
             )
         iterator = self._iterator(
             x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
@@ -361,7 +365,7 @@ class Trainer(base_trainer.Trainer):
             self.reset_metrics()
             callbacks.on_epoch_begin(epoch)
             logs = self._run_epoch("train", iterator, native, callbacks)
-            epoch_logs = dict(pythonify_logs(logs))
+            epoch_logs = dict(logs or {})  # as they are: the list of callbacks sorts them by metric
             if validation_data is not None and self._should_eval(epoch, validation_freq):
                 val_logs = self._validate(
                     validation_data,
@@ -371,7 +375,7 @@ class Trainer(base_trainer.Trainer):
                 )
                 epoch_logs.update({f"val_{name}": value for name, value in val_logs.items()})
             callbacks.on_epoch_end(epoch, epoch_logs)
-            watch.look(epoch, epoch_logs, stacklevel=3)
+            watch.look(epoch, pythonify_logs(epoch_logs), stacklevel=3)
             training_logs = epoch_logs
             if self.stop_training:
                 break
@@ -584,14 +588,6 @@ class Trainer(base_trainer.Trainer):
 def _batch_length(x: Any) -> int:
     length: int = next(part for part in tree.flatten(x) if part is not None).shape[0]
     return length
-
-
-def _capped(epochs: int) -> int:
-    most = config.max_epochs()
-    if most and most < epochs:
-        warnings.warn(f"Limiting epochs to {most}", stacklevel=3)
-        return int(most)
-    return epochs
 
 
 def _shows_bar(verbose: Any) -> bool:

@@ -43,7 +43,7 @@ class Variable(KerasVariable):
     def _convert_to_tensor(self, value: Any, dtype: Any = None) -> Any:
         from keras_pullback.src.ops.core import convert_to_tensor
 
-        return convert_to_tensor(value, dtype=dtype)
+        return convert_to_tensor(value, dtype=dtype, sparse=False)
 
     @property
     def value(self) -> Any:

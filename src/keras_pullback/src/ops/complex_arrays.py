@@ -6,7 +6,6 @@ The engine knows no complex dtypes. ``ops.core`` converts to a ``ComplexArray`` 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -224,16 +223,3 @@ def _operand(x: Any, dtype: Any) -> Any:
     if isinstance(x, (list, tuple)) and any(map(_is_tensor, x)):
         return [_operand(part, dtype) for part in x]
     return np.asarray(_host(x), dtype) if _is_tensor(x) else x
-
-
-def with_complex(function: Callable[..., Any], reference: Callable[..., Any]) -> Any:
-    """Return ``function``, which leaves it to ``reference`` when it meets a complex operand."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except ComplexOperandError:
-            return evaluate(reference, *args, **kwargs)
-
-    return call

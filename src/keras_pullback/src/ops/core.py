@@ -20,6 +20,7 @@ from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 
 import pullback as pb
+from keras_pullback.src.ops import sparse_arrays
 from keras_pullback.src.ops.complex_arrays import (
     DTYPES,
     ComplexArray,
@@ -28,13 +29,15 @@ from keras_pullback.src.ops.complex_arrays import (
     real_dtype,
     refusal,
 )
+from keras_pullback.src.ops.sparse_arrays import SparseOperandError
 from keras_pullback.src.variable import Variable as Variable  # Keras reads it here too
 from pullback.errors import PullbackError
 from pullback.program.value import Value, as_value
+from pullback.sparse import COO
 from pullback.trace.stage import stage
 from pullback.types import ArrayType, as_dtype
 
-SUPPORTS_SPARSE_TENSORS = False
+SUPPORTS_SPARSE_TENSORS = True
 SUPPORTS_RAGGED_TENSORS = False
 #: Outside programs and derivatives.
 SUPPORTS_COMPLEX_DTYPES = True
@@ -49,13 +52,20 @@ _UNKNOWN_LENGTHS = (83, 89)
 def convert_to_tensor(
     x: Any, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None
 ) -> Any:
-    """``x`` as a tensor, cast to ``dtype`` if it is given; complex ones are ``ComplexArray``."""
-    if sparse or ragged:
-        kind = "sparse" if sparse else "ragged"
-        raise ValueError(f"there are no {kind} tensors with the pullback backend")
+    """``x`` as a tensor, cast to ``dtype`` if it is given.
+
+    Complex ones are ``ComplexArray``. Sparse ones, also of SciPy, are ``pullback.sparse.COO``, and
+    dense where ``sparse`` is False.
+    """
+    if ragged:
+        raise ValueError("there are no ragged tensors with the pullback backend")
     try:
         return real_tensor(x, dtype)
+    except SparseOperandError:
+        return sparse_arrays.sparse_tensor(x, sparse, lambda v: _cast_values(v, dtype))
     except ComplexOperandError:
+        if sparse_arrays.is_any_sparse(x):
+            return sparse_arrays.sparse_tensor(x, sparse, lambda v: _cast_values(v, dtype))
         if isinstance(x, ComplexArray) and dtype is None:
             return x
         name = "" if dtype is None else standardize_dtype(dtype)
@@ -63,11 +73,16 @@ def convert_to_tensor(
         return complex_tensor(x, wanted)
 
 
+def _cast_values(values: Any, dtype: Any) -> Any:
+    return values if dtype is None else convert_to_tensor(values, dtype)
+
+
 def real_tensor(x: Any, dtype: Any = None) -> Any:
     """``x`` as a tensor of the engine.
 
     Raises:
         ComplexOperandError: ``x`` or ``dtype`` is complex.
+        SparseOperandError: ``x`` is sparse.
         ValueError: ``x`` holds strings or objects.
     """
     wanted = None if dtype is None else _as_dtype(dtype)
@@ -85,10 +100,14 @@ def _from_host(x: Any, wanted: Any) -> Any:
     if isinstance(x, (bool, int, float)) and not isinstance(x, np.generic):
         # A Python number keeps its weak dtype, as it does in arithmetic, unless one is asked for.
         return as_value(x) if wanted is None else pb.asarray(np.asarray(x, wanted))
+    if isinstance(x, COO):
+        raise sparse_arrays.refusal(x)
     data = np.asarray(x)
     if data.dtype.kind == "c":
         raise refusal(x)
     if data.dtype.kind in "SUO":
+        if sparse_arrays.is_foreign(x):
+            raise sparse_arrays.refusal(x)
         what = "object" if data.dtype.kind == "O" else "string"
         raise ValueError(f"there are no {what} tensors with the pullback backend: got {x!r:.80}")
     if wanted is None and not hasattr(x, "dtype"):
@@ -107,13 +126,15 @@ def _is_tensor_like(x: Any) -> bool:
 
 
 def convert_to_numpy(x: Any) -> Any:
-    """``x`` as a NumPy array of its own memory."""
+    """``x`` as a NumPy array of its own memory, a sparse tensor with its zeros."""
+    if isinstance(x, COO):
+        return sparse_arrays.to_numpy(x)
     return np.array(x.value if isinstance(x, KerasVariable) else x)
 
 
 def is_tensor(x: Any) -> bool:
     """Whether ``x`` is a tensor of this backend."""
-    return isinstance(x, (Value, ComplexArray))
+    return isinstance(x, (Value, ComplexArray, COO))
 
 
 def shape(x: Any) -> tuple[int, ...]:
@@ -150,11 +171,12 @@ def compute_output_spec(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 def _trace_spec(fn: Callable[..., Any], args: Any, kwargs: Any, length: int) -> Any:
     leaves = tree.flatten((args, kwargs))
     symbolic = [i for i, x in enumerate(leaves) if isinstance(x, KerasTensor)]
-    types = [_array_type(leaves[i], length) for i in symbolic]
+    types = [t for i in symbolic for t in _array_types(leaves[i], length)]
     result: list[Any] = []
 
     def run(*tracers: Any) -> list[Any]:
-        filled = _filled(leaves, symbolic, tracers)
+        left = iter(tracers)
+        filled = _filled(leaves, symbolic, [_traced(leaves[i], length, left) for i in symbolic])
         new_args, new_kwargs = tree.pack_sequence_as((args, kwargs), filled)
         result.append(fn(*new_args, **new_kwargs))
         return []
@@ -165,14 +187,30 @@ def _trace_spec(fn: Callable[..., Any], args: Any, kwargs: Any, length: int) -> 
         return tree.map_structure(_spec, result[0])
 
 
-def _array_type(x: Any, length: int) -> ArrayType:
-    lengths = tuple(length if n is None else int(n) for n in x.shape)
-    return ArrayType(lengths, _as_dtype(x.dtype))
+def _lengths(x: Any, length: int) -> tuple[int, ...]:
+    return tuple(length if n is None else int(n) for n in x.shape)
+
+
+def _array_types(x: Any, length: int) -> list[ArrayType]:
+    """The type of a symbolic tensor; of a sparse one, those of one element and its indices."""
+    lengths, dtype = _lengths(x, length), _as_dtype(x.dtype)
+    if not x.sparse:
+        return [ArrayType(lengths, dtype)]
+    return [ArrayType((1,), dtype), ArrayType((1, len(lengths)), as_dtype("int32"))]
+
+
+def _traced(x: Any, length: int, left: Iterator[Any]) -> Any:
+    """The tensor of the next tracers for a symbolic one."""
+    if not x.sparse:
+        return next(left)
+    return COO(next(left), next(left), _lengths(x, length))
 
 
 def _spec(x: Any) -> Any:
     if isinstance(x, KerasVariable):
         x = x.value
+    if isinstance(x, COO):
+        return KerasTensor(x.shape, standardize_dtype(x.dtype), sparse=True)
     return KerasTensor(x.shape, standardize_dtype(x.dtype)) if isinstance(x, Value) else x
 
 
@@ -180,7 +218,7 @@ def _common_spec(x: Any, y: Any) -> Any:
     if not isinstance(x, KerasTensor):
         return x
     lengths = tuple(n if n == m else None for n, m in zip(x.shape, y.shape, strict=True))
-    return KerasTensor(lengths, x.dtype)
+    return KerasTensor(lengths, x.dtype, sparse=x.sparse)
 
 
 # Control flow
@@ -357,6 +395,8 @@ def _starts(start_indices: Any) -> list[Any]:
 
 def stop_gradient(variable: Any) -> Any:
     """``variable`` as a constant to differentiation."""
+    if isinstance(variable, COO):
+        return variable.with_values(pb.stop_gradient(variable.values))
     return pb.stop_gradient(real_tensor(variable))
 
 

@@ -184,7 +184,7 @@ def sparsemax(x: Any, axis: int = -1) -> Any:
     """The nearest point of the probability simplex along ``axis``: it sums to one."""
     x = real_tensor(x)
     n = x.shape[axis]
-    descending = pb.flip(pb.sort(x, axis=axis), axis=axis)
+    descending = pb.sort(x, axis=axis, descending=True)
     totals = pb.cumulative_sum(descending, axis=axis)
     shape = [1] * x.ndim
     shape[axis] = n

@@ -11,6 +11,7 @@ from typing import Any
 from keras.src.backend import config
 
 import pullback as pb
+from keras_pullback.src.ops import numpy_sparse
 from keras_pullback.src.ops.core import cast, real_tensor
 from pullback.ops.activations import log_total, shifted
 
@@ -24,19 +25,15 @@ __all__ = [
 ]
 
 
-def _refuse_sparse(name: str, sparse: bool) -> None:
-    if sparse:
-        raise ValueError(f"{name}: sparse=True asks for a sparse tensor, which pullback has not")
-
-
 def one_hot(
     x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False
 ) -> Any:
     """Vectors with a one at the place that an integer names, and zeros elsewhere."""
-    _refuse_sparse("one_hot", sparse)
     x = real_tensor(x)
     if not pb.isdtype(x.dtype, "integral"):
         x = cast(x, "int32")
+    if sparse:
+        return numpy_sparse.one_hot(x, num_classes, axis, dtype or config.floatx())
     return pb.nn.one_hot(x, num_classes, axis=axis, dtype=dtype or config.floatx())
 
 
@@ -44,8 +41,9 @@ def multi_hot(
     x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False
 ) -> Any:
     """Vectors with a one at each place that a row of integers names."""
-    _refuse_sparse("multi_hot", sparse)
     x = cast(real_tensor(x), "int32")
+    if sparse:
+        return numpy_sparse.multi_hot(x, num_classes, axis, dtype or config.floatx())
     hot = one_hot(x, num_classes, axis=axis, dtype=dtype)
     return pb.max(hot, axis=1 if x.ndim > 1 else 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_pullback.src.ops import complex_arrays
+from keras_pullback.src.ops import complex_arrays, dispatch, numpy_sparse
 from keras_pullback.src.ops.numpy_binary import (
     add,
     allclose,
@@ -247,8 +247,10 @@ from keras_pullback.src.ops.numpy_sorting import (
     sort,
 )
 
-for _name in complex_arrays.FUNCTIONS:
-    globals()[_name] = complex_arrays.with_complex(globals()[_name], getattr(np, _name))
+for _name in dict.fromkeys((*complex_arrays.FUNCTIONS, *numpy_sparse.NAMES)):
+    _complex_form = getattr(np, _name) if _name in complex_arrays.FUNCTIONS else None
+    _sparse_form = numpy_sparse.form_of(_name, globals()[_name])
+    globals()[_name] = dispatch.with_forms(globals()[_name], _complex_form, _sparse_form)
 
 __all__ = [
     "abs",

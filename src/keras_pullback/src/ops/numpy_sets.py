@@ -13,6 +13,7 @@ import numpy as np
 import pullback as pb
 from keras_pullback.src.ops.core import convert_to_numpy, real_tensor
 from keras_pullback.src.ops.numpy_common import floating, is_floating, to, widened, without_bool
+from keras_pullback.src.ops.sparse_arrays import SparseOperandError
 
 
 def unique(
@@ -77,7 +78,7 @@ def _sized(
 def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = False) -> Any:
     """Return how often each of 0, 1, 2, ... occurs, or the sum of weights, row by row."""
     if sparse:
-        raise ValueError("there are no sparse tensors with the pullback backend: sparse=True")
+        raise SparseOperandError("bincount: the result is to be sparse")  # numpy_sparse makes it
     x = _int32(real_tensor(x))
     weights = None if weights is None else real_tensor(weights)
     if x.ndim == 1:
