@@ -361,3 +361,34 @@ def test_interrupt_in_a_native_call_keeps_whole_steps_in_all_variables():
     assert weight == -done * rate
     assert float(model.get_weights()[0][0, 0]) == -(done + 10_000) * rate
     assert np.isfinite(model.evaluate(x[:80], x[:80], verbose=0))
+
+
+class Counting(keras.layers.Dense):
+    """Counts how often Python runs it: each time that a program is made."""
+
+    calls = 0
+
+    def call(self, x, training=None):
+        self.calls += 1
+        return super().call(x, training=training)
+
+
+def test_another_number_of_rows_compiles_nothing():
+    layer = Counting(1)
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).random((96, 3), np.float32)
+    y = x.sum(axis=1)
+    for method in (model.fit, model.evaluate):
+        method(x[:32], y[:32], verbose=0)
+    calls = layer.calls
+
+    for rows in (64, 96):
+        history = model.fit(x[:rows], y[:rows], epochs=2, verbose=0, shuffle=False)
+        expected = np.mean((y[:rows, None] - model.predict(x[:rows], verbose=0)) ** 2)
+        got = model.evaluate(x[:rows], y[:rows], verbose=0)
+
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+        assert history.history["loss"][1] < history.history["loss"][0]
+
+    assert layer.calls == calls + 1  # that of `predict`

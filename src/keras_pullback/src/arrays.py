@@ -16,11 +16,15 @@ from keras.src.backend import config
 from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
+from numpy.lib.stride_tricks import as_strided
 
 import pullback as pb
 from keras_pullback.src.batches import LoopRows, Rows, batches_of
 from keras_pullback.src.ops import sparse_arrays
 from keras_pullback.src.ops.core import convert_to_tensor
+
+#: The number of rows that compiled loops are told: more than any data have, and in int32.
+ENDLESS_ROWS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,22 @@ class ArrayData:
         elif self._shuffle:
             order = np.random.permutation(self.size)  # noqa: NPY002 # as Keras draws
         return order.astype(np.int32)
+
+
+def endless(x: Any) -> Any:
+    """``x`` as if it had very many rows, for a compiled loop that reads only those it has.
+
+    A program is compiled for the types of its arguments. A loop that gathers rows by their numbers
+    does not depend on how many there are: as an argument all data of a kind have the same type, so
+    that another number of rows compiles nothing. Nobody else may read the result.
+
+    Args:
+        x: Array ``[n, ...]``, of which nothing is copied. ``LoopRows`` are returned as they are.
+    """
+    if not isinstance(x, pb.Array | np.ndarray):
+        return x
+    data = np.asarray(x)
+    return pb.asarray(as_strided(data, (ENDLESS_ROWS, *data.shape[1:]), writeable=False))
 
 
 class Pace:

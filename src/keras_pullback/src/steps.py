@@ -13,7 +13,7 @@ import numpy as np
 from keras.src import tree
 
 import pullback as pb
-from keras_pullback.src.arrays import ArrayData, Epoch, Pace
+from keras_pullback.src.arrays import ArrayData, Epoch, Pace, endless
 from keras_pullback.src.batches import LoopRows
 from keras_pullback.src.ops.core import convert_to_numpy
 from pullback.errors import NEEDS_VALUES
@@ -319,18 +319,19 @@ class NativeEpochs:
 
     def _call(self, epoch: Epoch, begin: int, end: int) -> tuple[Any, int]:
         """Run steps ``begin`` to ``end - 1`` of an epoch; return the logs and where it ended."""
-        leaves, first, group = self._data.leaves, epoch.first, self._data.steps_per_call
+        leaves, rows = [endless(x) for x in self._data.leaves], endless(epoch.rows)
+        first, group = epoch.first, self._data.steps_per_call
         full = min(end, epoch.full_steps)
         logs: Any = {}
         if begin < full and self._stops_on_nan:
             logs, last, is_finite = self._loop.while_finite(
-                leaves, epoch.rows, first + begin, first + full, group
+                leaves, rows, first + begin, first + full, group
             )
             done = last - first
             if not is_finite and (done < full or done % group == 0):
                 return logs, done
         elif begin < full:
-            logs = self._loop(leaves, epoch.rows, first + begin, first + full)
+            logs = self._loop(leaves, rows, first + begin, first + full)
         if end > full:
             logs = self._loop.tail(leaves, epoch.rest)
         return logs, end
