@@ -13,6 +13,7 @@ import os
 import random
 import re
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -112,6 +113,19 @@ def pytest_runtest_setup() -> None:
     """Let a test draw the same numbers whichever tests ran before it in its process."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  # the generator that Keras's tests use
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count a test that imports TensorFlow as skipped where it is not installed."""
+    report = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, ModuleNotFoundError) and error.name == "tensorflow":
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, "TensorFlow is not installed")
+    return report
 
 
 class Journal:

@@ -257,3 +257,19 @@ def test_modules_that_get_our_name_exist_and_are_changed(plugin, suite):
 
         assert changed != ast.unparse(ast.parse(path.read_bytes())), module
         assert "'pullback'" in changed, module
+
+
+@pytest.mark.parametrize(("name", "outcome"), [("tensorflow", "skipped"), ("numpi", "failed")])
+def test_a_test_that_imports_tensorflow_is_skipped_without_it(plugin, request, name, outcome):
+    def missing():
+        raise ModuleNotFoundError(name=name)
+
+    call = pytest.CallInfo.from_call(missing, "call")
+    steps = plugin.pytest_runtest_makereport(request.node, call)
+    next(steps)
+    with pytest.raises(StopIteration) as end:
+        steps.send(pytest.TestReport.from_item_and_call(request.node, call))
+
+    report = end.value.value
+    assert report.outcome == outcome
+    assert ("TensorFlow is not installed" in str(report.longrepr)) == report.skipped
