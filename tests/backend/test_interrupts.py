@@ -127,19 +127,33 @@ print(float(pb.max(pb.abs(v.value))), int(n))
 
 
 @posix
-def test_a_function_of_numpy_that_goes_on_is_not_waited_for():
-    """It keeps its memory; programs that run meanwhile are right, and so is the process's end."""
+def test_a_function_of_numpy_is_waited_for():
+    """A thread inside it could not end with the process."""
     script = """
 singular = pb.jit(lambda x: pb.sum(pb.linalg.svdvals(x)))
-interrupted(singular, np.random.default_rng(0).random((3500, 3500)))
-print(float(short(ones)), flush=True)
+interrupted(singular, np.random.default_rng(0).random((1500, 1500)))
+print(len(threads._left), float(short(ones)), flush=True)
 """
 
-    (line, value), end_s = run_child(script, 2)
+    (line, value), _ = run_child(script, 2)
 
-    check_soon(line)
-    assert value == "600000.0"
-    assert end_s < 2.0
+    assert line.startswith("after")
+    assert value == "0 600000.0"
+
+
+@posix
+def test_the_end_of_a_process_waits_for_calls_that_were_left():
+    script = """
+threads.LEAVE_S = 0.0
+call = threads._HelperCall(0, 0, 1)
+threads.run = lambda *_: (time.sleep(1.0), print("done", flush=True))
+threading.Thread(target=call.execute, daemon=True).start()
+call.leave(None)
+"""
+
+    (line,), _ = run_child(script, 2)
+
+    assert line == "done"
 
 
 def test_a_call_that_is_left_alone_keeps_what_it_uses(monkeypatch):

@@ -312,8 +312,9 @@ class Executable:
         if self._is_long:
             frame.flag[0] = 0
             frame.words[:] = 0
-            # Memory that is updated in place must be whole when an interrupted call is over.
-            kept = None if self._donated else (self, frame)
+            # Memory that is updated in place must be whole when an interrupted call is over, and
+            # no thread may be inside NumPy when the process ends.
+            kept = None if self._donated or self._host_calls else (self, frame)
             threads.run_interruptible(self.address, frame.address, count, frame.flag_address, kept)
             frame.arrays = None
         else:

@@ -77,9 +77,9 @@ def run_interruptible(
         threads: As for ``run``.
         abort_flag_address: Where the flag is.
         kept: Everything that the call uses, if nobody else will use what it writes. A call that
-            does not return soon after the flag was set, as it is inside a function of NumPy or a
-            kernel of one piece, then goes on in its thread to its next look at the flag, and the
-            exception does not wait for that. None: it always waits.
+            does not return soon after the flag was set, as it is inside a kernel of one piece, then
+            goes on in its thread to its next look at the flag, and the exception does not wait for
+            that; the end of the process does. None: the exception always waits.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; the flag is set.
@@ -152,8 +152,15 @@ class _HelperCall:
             _left.discard(self)
 
 
-#: Calls that nobody waits for any more.
+#: Calls that nobody waits for any more, but the end of the process.
 _left: set[_HelperCall] = set()
+
+
+@atexit.register
+def _wait_for_left() -> None:
+    """Machine code must not run on while the interpreter takes its memory away."""
+    for call in tuple(_left):
+        call.wait()
 
 
 def emit_barrier(f: Function, barrier: V, thread: V, threads: V) -> None:
