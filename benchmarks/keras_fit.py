@@ -11,6 +11,7 @@ import importlib.util
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -26,6 +27,8 @@ BACKENDS = ("pullback", "jax", "torch", "tensorflow")
 ROWS = 60_000
 CALL_ROWS = 32
 CALLS = 50  # in one turn
+#: A turn of `fit` lasts so long at least, so that all backends wake up and settle alike.
+TURN_S = 0.5
 PROCESSES = 3  # for each figure of a new process, at most
 
 _IMPORT = """
@@ -104,7 +107,7 @@ class Programs:
         self.losses: dict[str, float] = {}
 
     def fit(self, name: str, repeat: int) -> float:
-        """Train one epoch; seconds a step."""
+        """Train epochs until a turn is over, ``repeat`` at least; seconds a step."""
         workload, model = WORKLOADS[name], self.models[name]
 
         def epoch() -> None:
@@ -113,7 +116,11 @@ class Programs:
             )
             self.losses[name] = float(history.history["loss"][-1])
 
-        return timed(epoch, repeat) / steps(workload)
+        start, epochs = time.perf_counter(), 0
+        while epochs < repeat or time.perf_counter() - start < TURN_S:
+            epoch()
+            epochs += 1
+        return (time.perf_counter() - start) / epochs / steps(workload)
 
     def predict(self, name: str, repeat: int) -> float:
         """Predict a few rows; seconds a call."""
