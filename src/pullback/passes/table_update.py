@@ -56,11 +56,10 @@ class TableUpdate:
         if self.factors:
             return True
         left: Any = np.zeros((), self.scatter.output.type.dtype)
-        before = self.scatter.output
         for eqn in self.steps[:-1]:
-            inputs = (left if a is before else np.asarray(a.value) for a in eqn.inputs)  # type: ignore[union-attr]
+            inputs = [np.asarray(a.value) if isinstance(a, Literal) else left for a in eqn.inputs]
             with np.errstate(all="ignore"):
-                left, before = np.asarray(eqn.primitive.evaluate(*inputs)), eqn.output
+                left = np.asarray(eqn.primitive.evaluate(*inputs))
         return bool(left.tobytes() == self._nothing.tobytes())
 
     @property
@@ -85,8 +84,8 @@ class TableUpdate:
                 table_, last, vectors, rows, *scalars = (b.input(x.type) for x in operands)
                 known = dict(zip(factors, scalars, strict=True))
                 branches.append(b.finish([function(table_, RowSums(last, rows, vectors), known)]))
-        (updated,) = Cond(tuple(branches))(Convert(int32)(same), *operands)
-        return updated  # type: ignore[no-any-return]
+        updated: Value = Cond(tuple(branches))(Convert(int32)(same), *operands)[0]
+        return updated
 
     def _in_rows(self, table: Value, sums: RowSums, factors: Mapping[Var, Value]) -> Value:
         change = self._applied(sums.rows, factors)

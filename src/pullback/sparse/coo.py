@@ -246,7 +246,7 @@ class COO:
         )
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _compare
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as Python has it where `==` is not identity
 
 
 #: Names in ``METHODS`` that are read as attributes, without a call.
