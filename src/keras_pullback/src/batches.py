@@ -19,6 +19,7 @@ from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 
 import pullback as pb
 from keras_pullback.src.ops.sparse_arrays import (
+    are_held,
     as_batch,
     few_sizes,
     from_host,
@@ -175,8 +176,7 @@ class Rows:
 
 def _sorted(values: Any, indices: Any, shape: tuple[int, ...]) -> tuple[Any, Any, bool]:
     """Elements in row-major order without padding, and whether all places differ."""
-    lengths = np.array(shape[: indices.shape[1]], np.int32)
-    held = ((indices >= 0) & (indices < lengths)).all(axis=1)
+    held = are_held(indices, shape)
     if not held.all():
         values, indices = values[held], indices[held]
     number = np.zeros(len(values), np.int64)

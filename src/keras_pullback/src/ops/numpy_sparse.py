@@ -26,6 +26,7 @@ from keras_pullback.src.ops.numpy_common import (
     to,
 )
 from keras_pullback.src.ops.sparse_arrays import (
+    are_held,
     is_foreign,
     refusal,
     sparse_tensor,
@@ -360,7 +361,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
             raise ValueError("`bincount` takes sparse `x` and `weights` with the same indices")
         values, rows = np.asarray(x.values), np.asarray(x.indices)
         weight = None if weights is None else np.asarray(weights.values)
-        held = (rows < np.array(x.shape, np.int32)).all(axis=1)
+        held = are_held(rows, x.shape)
     else:
         values = np.asarray(x).reshape(-1)
         weight = None if weights is None else np.asarray(weights).reshape(-1)

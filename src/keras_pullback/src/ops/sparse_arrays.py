@@ -88,11 +88,16 @@ def to_numpy(x: COO) -> Any:
 
 def _dense_on_host(x: COO) -> Any:
     values, indices = np.asarray(x.values), np.asarray(x.indices)
-    lengths = x.shape[: indices.shape[1]]
-    held = ((indices >= 0) & (indices < np.array(lengths, indices.dtype))).all(axis=1)
+    held = are_held(indices, x.shape)
     dense = np.zeros(x.shape, values.dtype)
     np.add.at(dense, tuple(indices[held].T), values[held])
     return dense
+
+
+def are_held(indices: Any, shape: tuple[int, ...]) -> Any:
+    """Which rows of NumPy's ``indices`` lie inside; the others are padding."""
+    lengths = np.array(shape[: indices.shape[1]], indices.dtype)
+    return ((indices >= 0) & (indices < lengths)).all(axis=1)
 
 
 def host_parts(x: Any) -> tuple[Any, Any, tuple[int, ...]]:

@@ -19,6 +19,7 @@ from pullback.kernels.core import (
     PrefixKernel,
     Reduction,
     ScatterKernel,
+    SortKernel,
     Space,
     Stage,
 )
@@ -79,7 +80,9 @@ def _all_roots(stages: list[Stage]) -> list[Node]:
     return [n for stage in stages for n in stage_roots(stage)]
 
 
-def task_range(w: Writer, kernel: LoopKernel | ScatterKernel, begin: V, end: V) -> tuple[V, V]:
+def task_range(
+    w: Writer, kernel: LoopKernel | ScatterKernel | SortKernel, begin: V, end: V
+) -> tuple[V, V]:
     """Rows of the tasks ``begin..end``."""
     f = w.f
     size = V("i64", str(kernel.rows_per_task))

@@ -20,7 +20,7 @@ from pullback.backend.llvm.emit import (
     vector_type,
 )
 from pullback.backend.llvm.expression import LANES, Writer
-from pullback.backend.llvm.loops import bind_row
+from pullback.backend.llvm.loops import bind_row, task_range
 from pullback.backend.llvm.scalar import element_type
 from pullback.backend.llvm.sort_radix import (
     NARROW_BYTES,
@@ -129,12 +129,10 @@ def write_sort_kernel(module: Module, name: str, kernel: SortKernel) -> tuple[li
 
 @contextlib.contextmanager
 def _each_row(w: Writer, kernel: SortKernel) -> Iterator[None]:
-    f, count = w.f, V("i64", str(kernel.row_count))
-    first, last = V("i64", "0"), count
+    f = w.f
+    first, last = V("i64", "0"), V("i64", str(kernel.row_count))
     if not kernel.parts:
-        begin, end = f.args[-3], f.args[-2]
-        size = V("i64", str(kernel.rows_per_task))
-        first, last = f.mul(begin, size), f.intrinsic("smin", f.mul(end, size), count)
+        first, last = task_range(w, kernel, f.args[-3], f.args[-2])
     with f.loop(first, last) as row, w.scope():
         bind_row(w, kernel.rows, row)
         yield
